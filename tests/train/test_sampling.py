@@ -1,0 +1,44 @@
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl import train
+
+KEY = jax.random.key(3)
+batches = jax.jit(train.epoch_batches, static_argnums=(2, 3, 4))
+
+
+def test_an_epoch_sees_every_example_once():
+    rows = np.asarray(batches(KEY, 0, 9, 12, 4))  # three epochs of three batches
+    for epoch in rows.reshape(3, 12):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(12))
+    assert not np.array_equal(rows[:3], rows[3:6])
+
+
+def test_what_is_left_over_of_an_epoch_is_dropped():
+    rows = np.asarray(batches(KEY, 0, 4, 11, 5))  # two batches an epoch
+    for epoch in rows.reshape(2, 10):
+        assert len(np.unique(epoch)) == 10
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 5, 7])
+def test_a_step_has_its_batch_wherever_one_starts(first):
+    whole = np.asarray(batches(KEY, 0, 12, 11, 5))
+    np.testing.assert_array_equal(
+        batches(KEY, first, 5, 11, 5), whole[first : first + 5]
+    )
+
+
+def test_vmap_over_keys_equals_a_loop():
+    keys = jax.random.split(KEY, 2)
+    together = jax.vmap(
+        partial(train.epoch_batches, first_step=0, n_steps=4, n=11, batch_size=5)
+    )(keys)
+    np.testing.assert_array_equal(together[1], batches(keys[1], 0, 4, 11, 5))
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size must lie in 1\.\.11"):
+        train.epoch_batches(KEY, 0, 4, 11, 12)
