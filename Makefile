@@ -10,6 +10,8 @@ PYTHON := $(VENV)/bin/python
 # Compiled programs are kept between runs, in the checkout.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+# Small decompositions are faster on one thread than on threads that wait.
+export OPENBLAS_NUM_THREADS ?= 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help

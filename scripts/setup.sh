@@ -6,7 +6,9 @@ set -eu
 
 venv=$1 constraints=$2 python=${3:-} accelerator=${4:-}
 stamp=$venv/.setup-done
-inputs="$(cat pyproject.toml "$constraints" scripts/setup.sh | cksum) python=$python jax=$accelerator"
+packages=$(sed -n "1,/^\[tool\./p" pyproject.toml)
+inputs="$( (echo "$packages"; cat "$constraints" scripts/setup.sh) | cksum)"
+inputs="$inputs python=$python jax=$accelerator"
 
 if [ -x "$venv/bin/python" ] && [ -f "$stamp" ] &&
     [ "$(cat "$stamp")" = "$inputs" ] && "$venv/bin/python" -c "" 2>/dev/null; then
