@@ -158,9 +158,9 @@ def _problems(config, keys, dataset):
     return jax.tree.map(lambda *seeds: np.stack(seeds), *problems)
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
+def _flat(x: np.ndarray | jax.Array) -> np.ndarray:
     """One row an example, float32."""
-    return x.reshape(len(x), -1).astype(np.float32)
+    return np.asarray(x, np.float32).reshape(len(x), -1)
 
 
 def _buckets(config: Config) -> dict[int, list[int]]:

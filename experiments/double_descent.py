@@ -121,7 +121,11 @@ def metrics(result: Result) -> Iterator[dict]:
 
 
 def _load(name: str) -> data.Table | data.Dataset:
-    """The data set of that name, or of that file."""
+    """The data set of that name, or of that file.
+
+    Raises:
+        ValueError: If there is none of that name, or the file is not as it should be.
+    """
     if name == "digits":
         return data.digits()
     if name == "mnist1d":

@@ -1,0 +1,6 @@
+"""Start the command line: ``python -m experiments``."""
+
+from experiments import _cli
+
+if __name__ == "__main__":
+    _cli.main()
