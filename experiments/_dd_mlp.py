@@ -28,7 +28,7 @@ class Config:
     program."""
     seeds: int = 4
     """Draws of training rows, noise and initial weights at each width."""
-    steps: int = 4000
+    steps: int = 2000
     """Updates."""
     learning_rate: float = 0.01
     """Of Adam."""
@@ -319,14 +319,15 @@ def plot(result: Result) -> Plot:
             label=label,
             color=color,
         )
-    left.set(xscale="log", xlabel="hidden units", ylabel="error rate", ylim=(0, None))
+    top = 1.4 * np.max(result.test_error[..., -1])
+    left.set(xscale="log", xlabel="hidden units", ylabel="error rate", ylim=(0, top))
     per_unit, rest = np.polyfit(result.widths, result.parameters / result.n_train, 1)
     ratio = left.secondary_xaxis(
         "top",
         functions=(lambda w: per_unit * w + rest, lambda r: (r - rest) / per_unit),
     )
     ratio.set_xlabel("parameters per training row")
-    left.legend()
+    left.legend(loc="upper right")
     peak = int(np.argmax(np.median(result.test_error[..., -1], 1)[1:-1])) + 1
     chosen = sorted({
         peak // 2,
@@ -339,8 +340,8 @@ def plot(result: Result) -> Plot:
         right.plot(
             result.steps, curve, color=color, label=f"{result.widths[row]} units"
         )
-    right.set(xscale="log", xlabel="training step", ylabel="test error", ylim=(0, None))
-    right.legend()
+    right.set(xscale="log", xlabel="training step", ylabel="test error", ylim=(0, top))
+    right.legend(loc="upper right")
     return Plot(
         drawn,
         caption="A network with one hidden layer on noisy labels, "

@@ -288,14 +288,14 @@ def check(result: Result) -> list[Finding]:
         at_most(
             "random features: the deterministic equivalent gives the median risk "
             "without ridge: largest relative deviation",
-            high=0.2,
+            high=0.15,
             measured=np.max(gaps["ridgeless"]),
             **equivalent,
         ),
         at_most(
             "random features: the deterministic equivalent gives the median risk at "
             "the best ridge: largest relative deviation",
-            high=0.2,
+            high=0.15,
             measured=np.max(gaps["ridged"]),
             **equivalent,
         ),
@@ -313,12 +313,12 @@ def plot(result: Result) -> Plot:
             low, median, high = np.quantile(getattr(result, key), (0.1, 0.5, 0.9), 1)
             band(axes, result.widths, low, median, high, label=label, color=color)
         predicted = np.median(getattr(result, f"{name}_predicted"), 1)
-        predicted[~(predicted < 100 * result.mean_risk)] = np.nan  # it is infinite at n
+        predicted[predicted > 100 * result.mean_risk] = np.nan  # it is infinite at n
         risk.plot(result.widths, predicted, "--", color=BLACK, lw=1)
     risk.plot([], [], "--", color=BLACK, lw=1, label="theory")
     risk.axhline(result.mean_risk, color=GRAY, lw=0.8, ls=":", label="mean target")
     risk.set(ylabel="squared error", yscale="log", ylim=(None, 30 * result.mean_risk))
-    error.set(ylabel="share of images wrong", ylim=(0, None))
+    error.set(ylabel="share of images wrong", ylim=(0, 1))
     low, median, high = np.quantile(result.smallest, (0.1, 0.5, 0.9), 1)
     band(
         spectrum,
