@@ -6,6 +6,7 @@ population with a larger ridge, the effective ridge kappa.
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxdl.theory.domain import not_real, outside
 from jaxdl.theory.precision import float64, formula, in_float64
@@ -17,7 +18,7 @@ _POLISHING_STEPS = 3
 
 
 @in_float64
-def effective_ridge(eigenvalues: Array, n: Scalar, ridge: Scalar) -> Array:
+def effective_ridge(eigenvalues: ArrayLike, n: Scalar, ridge: Scalar) -> Array:
     """The ridge with which the population stands in for n examples.
 
     The root kappa >= ridge of::
@@ -63,7 +64,7 @@ def effective_ridge(eigenvalues: Array, n: Scalar, ridge: Scalar) -> Array:
 
 
 @in_float64
-def degrees_of_freedom(eigenvalues: Array, kappa: Scalar) -> tuple[Array, Array]:
+def degrees_of_freedom(eigenvalues: ArrayLike, kappa: Scalar) -> tuple[Array, Array]:
     """How many directions a ridge leaves free.
 
     ``df1 = sum_i e_i / (e_i + kappa)`` and ``df2 = sum_i e_i^2 / (e_i + kappa)^2``.
@@ -101,7 +102,11 @@ def degrees_of_freedom(eigenvalues: Array, kappa: Scalar) -> tuple[Array, Array]
 
 @in_float64
 def ridge_any_covariance(
-    eigenvalues: Array, coefficients: Array, n: Scalar, ridge: Scalar, noise: Scalar
+    eigenvalues: ArrayLike,
+    coefficients: ArrayLike,
+    n: Scalar,
+    ridge: Scalar,
+    noise: Scalar,
 ) -> Risk:
     """Excess risk of ridge regression on features of any covariance.
 
@@ -197,31 +202,42 @@ def _kappa(eigenvalues: Array, n: Array, ridge: Array) -> Array:
     positive = eigenvalues > 0
     rank = jnp.sum(positive)
     smallest = jnp.min(jnp.where(positive, eigenvalues, jnp.inf), initial=jnp.inf)
-    low = jnp.where(rank > n, smallest * (rank / n - 1), 0.0)
+    low = jnp.where(rank > n, smallest * ((rank - n) / n), 0.0)
     low, high = jnp.maximum(low, ridge), ridge + jnp.sum(eigenvalues) / n
 
-    def excess_and_slope(kappa):
-        _, missed = _learned_and_missed(eigenvalues, kappa)
-        missed = jnp.where(positive, missed, 0.0)
-        slack = 1 - rank / n + jnp.sum(missed) / n
-        slope = slack + jnp.sum(missed * (1 - missed)) / n
-        return kappa * slack - ridge, slope
-
-    def halve(_, bounds):
-        low, high = bounds
-        middle = (low + high) / 2
-        too_small = excess_and_slope(jnp.exp(middle))[0] < 0
-        return jnp.where(too_small, middle, low), jnp.where(too_small, high, middle)
-
-    def polish(_, kappa):
-        excess, slope = excess_and_slope(kappa)
-        return jnp.clip(kappa - excess / slope, low, high)
-
+    equation = eigenvalues, n, ridge
     bounds = jnp.log(jnp.where(low > 0, low, 1.0)), jnp.log(high)
-    kappa = jnp.exp(jax.lax.fori_loop(0, _BISECTIONS, halve, bounds)[1])
-    kappa = jax.lax.fori_loop(0, _POLISHING_STEPS, polish, kappa)
+    _, bounds = jax.lax.fori_loop(0, _BISECTIONS, _halve, (equation, bounds))
+    root = equation, (low, jnp.exp(bounds[1]), high)
+    _, (_, kappa, _) = jax.lax.fori_loop(0, _POLISHING_STEPS, _polish, root)
     kappa = jnp.where(low > 0, kappa, 0.0)
     return jnp.where(jnp.any(eigenvalues < 0), jnp.nan, kappa)
+
+
+# The loops' bodies stand at module level, where JAX recognizes them from call to call.
+def _halve(_, state):
+    """A step of bisection in log kappa."""
+    equation, (low, high) = state
+    middle = (low + high) / 2
+    too_small = _excess_and_slope(jnp.exp(middle), *equation)[0] < 0
+    low, high = jnp.where(too_small, middle, low), jnp.where(too_small, high, middle)
+    return equation, (low, high)
+
+
+def _polish(_, state):
+    """A step of Newton's method."""
+    equation, (low, kappa, high) = state
+    excess, slope = _excess_and_slope(kappa, *equation)
+    return equation, (low, jnp.clip(kappa - excess / slope, low, high), high)
+
+
+def _excess_and_slope(kappa, eigenvalues, n, ridge):
+    """``kappa slack(kappa) - ridge``, and its derivative."""
+    positive = eigenvalues > 0
+    _, missed = _learned_and_missed(eigenvalues, kappa)
+    missed = jnp.where(positive, missed, 0.0)
+    slack = (n - jnp.sum(positive)) / n + jnp.sum(missed) / n
+    return kappa * slack - ridge, slack + jnp.sum(missed * (1 - missed)) / n
 
 
 @_kappa.defjvp
@@ -248,7 +264,8 @@ def _one_minus_df2(eigenvalues: Array, n: Array, ridge: Array, kappa: Array) -> 
     """``1 - df2 / n`` at the root, as a sum of positive terms.
 
     It is ``(1 - df1 / n) + (df1 - df2) / n``, and the first bracket is ridge / kappa
-    where kappa > 0.
+    where kappa > 0. (``(n - rank) / n`` is exactly 0 at rank n even where the compiler
+    makes a product of the division; ``1 - rank / n`` is not.)
     """
     learned, missed = _learned_and_missed(eigenvalues, kappa)
     zero = eigenvalues == 0
@@ -257,6 +274,6 @@ def _one_minus_df2(eigenvalues: Array, n: Array, ridge: Array, kappa: Array) -> 
     slack = jnp.where(
         crowded,
         ridge / jnp.where(crowded, kappa, 1.0),
-        1 - rank / n + jnp.sum(missed - zero) / n,
+        (n - rank) / n + jnp.sum(missed - zero) / n,
     )
     return slack + jnp.sum(learned * missed) / n

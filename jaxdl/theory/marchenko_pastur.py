@@ -10,8 +10,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jaxdl.theory.domain import outside
+from jaxdl.theory.domain import not_real, outside
 from jaxdl.theory.precision import float64, formula, in_float64
 from jaxdl.types import Array, Scalar
 
@@ -48,7 +49,7 @@ def marchenko_pastur_edges(gamma: Scalar) -> tuple[Array, Array]:
 
 
 @in_float64
-def marchenko_pastur_density(x: Array | float, gamma: Scalar) -> Array:
+def marchenko_pastur_density(x: ArrayLike, gamma: Scalar) -> Array:
     """Density of the eigenvalues, without the point mass at 0.
 
     ``sqrt((upper - x) (x - lower)) / (2 pi gamma x)`` between the edges and 0 outside.
@@ -64,7 +65,7 @@ def marchenko_pastur_density(x: Array | float, gamma: Scalar) -> Array:
 
     Raises:
         ValueError: If ``gamma`` is not of shape ``()``, or a Python number that is
-            not positive.
+            not positive, or an argument is complex.
 
     References:
         Marchenko, Pastur (1967), Distribution of eigenvalues for some sets of random
@@ -74,7 +75,8 @@ def marchenko_pastur_density(x: Array | float, gamma: Scalar) -> Array:
         >>> print(f"{marchenko_pastur_density(1.0, gamma=1.0):.6f}")
         0.275664
     """
-    if message := outside("(0, inf)", gamma=gamma):
+    message = outside("(0, inf)", gamma=gamma) or not_real(jnp.shape(x), x=x)
+    if message:
         raise ValueError(message)
     x, gamma = float64(x, gamma)
     return jax.vmap(_density, (0, None))(x.ravel(), gamma).reshape(x.shape)

@@ -22,9 +22,9 @@ _RANGE = 14
 class ActivationMoments(NamedTuple):
     """Constant, linear and nonlinear part of an activation at a normal input z."""
 
-    mu0: Array  # E f(z)
-    mu1: Array  # E z f(z)
-    mu_star: Array  # sqrt(E (f(z) - mu0 - mu1 z)^2)
+    mu0: Scalar  # E f(z)
+    mu1: Scalar  # E z f(z)
+    mu_star: Scalar  # sqrt(E (f(z) - mu0 - mu1 z)^2)
 
 
 @in_float64
@@ -188,14 +188,19 @@ def _solution(r1: Array, r2: Array, penalty: Array, zeta2: Array) -> Array:
     high = jnp.minimum(m, 1 / penalty)
     low = jnp.minimum(m / (2 * (1 + zeta2)), 1 / (4 * penalty))
 
-    def halve(_, bounds):
-        low, high = bounds
-        middle = (low + high) / 2
-        too_small = _residual(middle, r1, r2, penalty, zeta2) < 0
-        return jnp.where(too_small, middle, low), jnp.where(too_small, high, middle)
-
-    low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
+    state = (r1, r2, penalty, zeta2), (low, high)
+    _, (low, high) = jax.lax.fori_loop(0, _BISECTIONS, _halve, state)
     return (low + high) / 2
+
+
+# The loop's body stands at module level, where JAX recognizes it from call to call.
+def _halve(_, state):
+    """A step of bisection."""
+    equation, (low, high) = state
+    middle = (low + high) / 2
+    too_small = _residual(middle, *equation) < 0
+    low, high = jnp.where(too_small, middle, low), jnp.where(too_small, high, middle)
+    return equation, (low, high)
 
 
 @_solution.defjvp

@@ -5,6 +5,7 @@ another, their sum has two minima: double descent in the number of steps.
 """
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxdl.theory.domain import not_real, outside
 from jaxdl.theory.precision import float64, formula, in_float64
@@ -15,9 +16,9 @@ from jaxdl.types import Array, Scalar
 @in_float64
 def two_speed(
     t: Scalar,
-    scales: Array,
-    coefficients: Array,
-    learning_rates: Array,
+    scales: ArrayLike,
+    coefficients: ArrayLike,
+    learning_rates: ArrayLike,
     n: Scalar,
     noise: Scalar,
 ) -> Risk:

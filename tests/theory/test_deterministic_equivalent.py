@@ -37,32 +37,33 @@ def test_effective_ridge_is_the_root_that_brent_finds(n, ridge):
 
 def test_effective_ridge_by_hand():
     # Equal eigenvalues 2: kappa^2 + (2 - ridge - 2 p / n) kappa = 2 ridge.
-    assert float(effective_ridge(np.full(30, 2.0), 10, 0.0)) == pytest.approx(4.0)
+    assert float(effective_ridge(np.full(30, 2.0), 10, 0.0)) == pytest.approx(4, 1e-14)
     assert float(effective_ridge(np.full(10, 2.0), 10, 0.5)) == pytest.approx(
         (0.5 + np.sqrt(4.25)) / 2, rel=1e-14
     )
+    assert float(effective_ridge(np.full(11, 2.0), 10, 0.0)) == pytest.approx(0.2)
     assert float(effective_ridge(np.full(9, 2.0), 10, 0.0)) == 0
     assert float(effective_ridge(np.full(10, 2.0), 10, 0.0)) == 0
     assert float(effective_ridge(np.zeros(4), 10, 0.7)) == pytest.approx(0.7, rel=1e-15)
 
 
-@pytest.mark.parametrize("ridge", [1e-300, 1e-30, 1e-14])
+@pytest.mark.parametrize("ridge", [1e-200, 1e-30, 1e-14])
 @pytest.mark.parametrize("p", [9, 10])
 def test_effective_ridge_keeps_its_digits_where_it_is_tiny(p, ridge):
     # kappa n / (n - p) = ridge below the threshold, kappa^2 = ridge at it.
     got = float(effective_ridge(np.ones(p), 10, ridge))
     want = 10 * ridge if p < 10 else np.sqrt(ridge) + ridge / 2
-    assert got == pytest.approx(want, rel=1e-11)
+    assert got == pytest.approx(want, rel=1e-14 if ridge < 1e-20 else 1e-11, abs=0)
 
 
 def test_effective_ridge_on_a_spectrum_of_many_decades():
     eigenvalues = 10.0 ** -np.arange(0, 60)
-    for n in (3, 20, 59):
+    for n in (3, 20, 50):
         kappa = float(effective_ridge(eigenvalues, n, 0.0))
         df1, df2 = degrees_of_freedom(eigenvalues, kappa)
         assert float(df1) == pytest.approx(n, rel=1e-14)
         assert float(df2) < n
-        assert kappa == pytest.approx(10.0 ** (0.5 - n), rel=0.01)
+        assert kappa == pytest.approx(10.0 ** (0.5 - n), rel=0.01, abs=0)
 
 
 def test_degrees_of_freedom_by_hand():
@@ -145,15 +146,22 @@ def along(x):
     return ridge_any_covariance(spectrum, COEFFICIENTS, 600 * x, x, NOISE).total
 
 
-def test_derivatives_are_those_of_finite_differences():
+def check_derivative(function, derivative):
+    function, derivative, h = jax.jit(function), jax.jit(derivative), 1e-6
+    for x in (0.02, 0.07):
+        want = (float(function(x + h)) - float(function(x - h))) / (2 * h)
+        assert float(derivative(x)) == pytest.approx(want, rel=1e-7)
+
+
+def test_slope_is_that_of_finite_differences():
     with jax.enable_x64(True):
-        risk, slope = jax.jit(along), jax.jit(jax.grad(along))
-        curvature, h = jax.jit(jax.grad(jax.grad(along))), 1e-6
-        for x in (0.02, 0.07):
-            want = (float(risk(x + h)) - float(risk(x - h))) / (2 * h)
-            assert float(slope(x)) == pytest.approx(want, rel=1e-7)
-            want = (float(slope(x + h)) - float(slope(x - h))) / (2 * h)
-            assert float(curvature(x)) == pytest.approx(want, rel=1e-7)
+        check_derivative(along, jax.grad(along))
+
+
+@pytest.mark.slow
+def test_curvature_is_that_of_finite_differences():
+    with jax.enable_x64(True):
+        check_derivative(jax.grad(along), jax.grad(jax.grad(along)))
 
 
 @pytest.mark.parametrize("n", [12, 45])
@@ -168,11 +176,12 @@ def test_the_slope_at_no_ridge_is_one_sided(n):
         assert float(jax.grad(risk)(0.0)) == pytest.approx(want, rel=1e-5)
 
 
-def test_the_slope_with_respect_to_a_zero_eigenvalue():
+@pytest.mark.parametrize("n", [12, 45])
+def test_the_slope_with_respect_to_a_zero_eigenvalue(n):
     def risk(e):
         eigenvalues = jnp.append(EIGENVALUES, e)
         coefficients = np.append(COEFFICIENTS, 1.0)
-        return ridge_any_covariance(eigenvalues, coefficients, 12, 0.02, NOISE).total
+        return ridge_any_covariance(eigenvalues, coefficients, n, 0.02, NOISE).total
 
     with jax.enable_x64(True):
         risk, h = jax.jit(risk), 1e-6
@@ -231,3 +240,17 @@ def test_jit_at_a_fixed_length_serves_every_size():
 def test_errors(function, arguments, message):
     with pytest.raises(ValueError, match=message):
         function(*arguments)
+
+
+def test_the_peak_is_infinite_in_a_compiled_program_too():
+    """At rank n a division by a constant must not leave a remainder."""
+
+    @jax.jit
+    def risk(eigenvalues):
+        ones = jnp.ones_like(eigenvalues)
+        return ridge_any_covariance(eigenvalues, ones, 200, 0.0, 0.1).total
+
+    with jax.enable_x64(True):
+        for padding in (0, 56):
+            spectrum = np.pad(np.geomspace(1e-3, 1, 200), (0, padding))
+            assert float(risk(spectrum)) == np.inf

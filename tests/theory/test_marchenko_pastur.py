@@ -116,6 +116,7 @@ def test_derivatives():
     [
         (lambda: marchenko_pastur_edges(0.0), "gamma must be"),
         (lambda: marchenko_pastur_density(1.0, -1.0), "gamma must be"),
+        (lambda: marchenko_pastur_density(1j, 1.0), "x must be a real"),
         (lambda: marchenko_pastur_moment(1, 0.0), "gamma must be"),
         (lambda: marchenko_pastur_moment(1.5, 1.0), "k must be a Python integer"),
     ],
