@@ -79,7 +79,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         rows = []
         for width in config.widths:
             keys = jax.random.split(jax.random.fold_in(key, width), config.trials)
-            formulas = _formulas(config, float(jnp.sum(beta[:width] ** 2)), width)
+            formulas = _formulas(config, np.asarray(beta**2), width)
             risks = _trials(
                 keys,
                 width,
@@ -94,9 +94,10 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         return Result(config.n_train, np.array(config.widths), **columns, zero_risk=1.0)
 
 
-def _formulas(config: Config, signal: float, width: int) -> dict[str, jax.Array]:
+def _formulas(config: Config, squares: np.ndarray, width: int) -> dict[str, jax.Array]:
     """What theory says; the features left out act as noise, and stay as a risk."""
-    n, gamma, left_out = config.n_train, width / config.n_train, 1 - signal
+    n, gamma = config.n_train, width / config.n_train
+    signal, left_out = float(squares[:width].sum()), float(squares[width:].sum())
     noise = config.noise + left_out
     strength = theory.optimal_ridge(gamma, signal, noise)
     return {
