@@ -45,7 +45,7 @@ def bar(total: float, label: str, *, show: bool = True) -> Iterator[Bar]:
             else "{desc}: {percentage:.0f}% done, {elapsed} gone, {remaining} left"
         ),
     ) as drawn:
-        yield drawn
+        yield _Drawn(drawn)
 
 
 def _tqdm() -> Any:
@@ -55,6 +55,17 @@ def _tqdm() -> Any:
     except ImportError:
         return None
     return tqdm
+
+
+class _Drawn:
+    """A bar on the screen."""
+
+    def __init__(self, drawn: Any):
+        self.drawn = drawn
+
+    def update(self, n: float) -> None:
+        """Move on, but not by rounding beyond the end."""
+        self.drawn.update(min(n, self.drawn.total - self.drawn.n))
 
 
 class _Silent:
