@@ -28,7 +28,8 @@ def decompose(x: Array, y: Array, *, tolerance: float | None = None) -> LeastSqu
     """Prepare a least-squares problem for any ridge.
 
     Args:
-        x: ``(n, p)`` inputs or features; floating point.
+        x: ``(n, p)`` inputs or features; floating point. NumPy's float64 becomes
+            float32 unless JAX is set to 64 bits.
         y: ``(n, k)`` targets.
         tolerance: Singular values up to ``tolerance * max(s)`` count as zero.
             Default: ``max(n, p)`` times the machine epsilon of the dtype.
@@ -39,6 +40,7 @@ def decompose(x: Array, y: Array, *, tolerance: float | None = None) -> LeastSqu
     Raises:
         ValueError: If the shapes do not fit or ``x`` is not floating point.
     """
+    x, y = jnp.asarray(x), jnp.asarray(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
         raise ValueError(f"expected x (n, p) and y (n, k), got {x.shape} and {y.shape}")
     if not jnp.issubdtype(x.dtype, jnp.floating):

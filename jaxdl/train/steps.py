@@ -124,9 +124,9 @@ def advance(
 
 
 def _all_finite(params: Params) -> Array:
-    """Whether all floating-point leaves are finite, by one sum a leaf."""
+    """Whether all entries of all floating-point leaves are finite."""
     fine = [
-        jnp.isfinite(jnp.sum(leaf))
+        jnp.all(jnp.isfinite(leaf))
         for leaf in jax.tree.leaves(params)
         if jnp.issubdtype(leaf.dtype, jnp.inexact)
     ]

@@ -3,8 +3,10 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from experiments import (
     _dd_least_squares,
@@ -12,7 +14,7 @@ from experiments import (
     _dd_random_features,
     double_descent,
 )
-from jaxdl import data
+from jaxdl import data, nn
 
 LEAST_SQUARES = _dd_least_squares.Config(
     n_train=8, dim=20, widths=(2, 4, 8, 12, 20), trials=40
@@ -84,6 +86,110 @@ def test_parameters_are_counted(result):
     )
 
 
+def test_a_trial_of_least_squares_replayed_in_numpy():
+    config, width = LEAST_SQUARES, 12
+    part = least_squares()
+    key = jax.random.split(jax.random.fold_in(KEY, width), config.trials)[3]
+    x_key, noise_key = jax.random.split(key)
+    with jax.enable_x64(True):
+        x = np.asarray(jax.random.normal(x_key, (8, 20)))
+        noise = np.asarray(jax.random.normal(noise_key, (8,)))
+    beta = 1 / np.sqrt(np.arange(1, 21))
+    beta /= np.linalg.norm(beta)
+    y = x @ beta + np.sqrt(config.noise) * noise
+    used, row = x[:, :width], 3
+
+    def risk(w):
+        return np.sum((w - beta[:width]) ** 2) + np.sum(beta[width:] ** 2)
+
+    out = np.sum(beta[width:] ** 2)
+    ridge = (config.noise + out) * (width / 8) / (1 - out)
+    for name, factor in (
+        ("ridged", 1),
+        ("quarter_ridge", 1 / 4),
+        ("fourfold_ridge", 4),
+    ):
+        gram = used.T @ used + 8 * factor * ridge * np.eye(width)
+        expected = risk(np.linalg.solve(gram, used.T @ y))
+        np.testing.assert_allclose(getattr(part, name)[row, 3], expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        part.ridgeless[row, 3], risk(np.linalg.pinv(used) @ y), rtol=1e-9
+    )
+
+
+def test_a_trial_of_random_features_replayed_in_numpy():
+    """Fit, test and population risk, and the deterministic equivalent."""
+    part, n, width, row = random_features(), 30, 60, 2
+    key = jax.random.split(jax.random.fold_in(KEY, width), RANDOM_FEATURES.trials)[0]
+    feature_key, row_key = jax.random.split(key)
+    images, targets = _dd_random_features.centred(DIGITS.x), np.eye(10)[DIGITS.y]
+    with jax.enable_x64(True):
+        kernel_key, _ = jax.random.split(feature_key)
+        kernel = np.asarray(jax.random.normal(kernel_key, (64, 64)))[:, :width] / 8
+        order = np.asarray(jax.random.permutation(row_key, len(images)))
+    features = np.maximum(images @ kernel, 0)
+    train, test = order[:n], order[n:]
+    weights = np.linalg.pinv(features[train]) @ targets[train]
+    squares = np.sum((features @ weights - targets) ** 2, 1)
+    np.testing.assert_allclose(part.ridgeless[row, 0], squares[test].mean(), rtol=1e-8)
+    np.testing.assert_allclose(
+        part.ridgeless_population[row, 0], squares.mean(), rtol=1e-8
+    )
+    wrong = np.argmax(features @ weights, 1) != DIGITS.y
+    np.testing.assert_allclose(part.ridgeless_error[row, 0], wrong[test].mean())
+
+    best = np.linalg.lstsq(features, targets, rcond=None)[0]
+    left_out = np.mean(np.sum((features @ best - targets) ** 2, 1))
+    e, v = np.linalg.eigh(features.T @ features / len(images))
+    squared = np.sum((v.T @ best) ** 2, 1)
+    for name, ridge in (
+        ("ridgeless", 0.0),
+        ("ridged", part.best_ridge[row] * np.sum(e) / n),
+    ):
+        kappa = brentq(lambda k, r=ridge: k - r - k / n * np.sum(e / (e + k)), 1e-9, 99)
+        df2 = np.sum((e / (e + kappa)) ** 2)
+        bias = kappa**2 * np.sum(squared * e / (e + kappa) ** 2)
+        np.testing.assert_allclose(
+            getattr(part, f"{name}_predicted")[row, 0],
+            (bias + left_out) / (1 - df2 / n),
+            rtol=1e-6,
+        )
+
+
+def test_the_network_is_judged_on_clean_images_it_has_not_seen():
+    keys = jax.random.split(KEY, 2)
+    problems = _dd_mlp._problems(MLP, keys, DIGITS)
+    for key, x, y, x_test, y_test in zip(keys, *problems, strict=True):
+        order = jax.random.permutation(jax.random.split(key, 3)[0], len(DIGITS.x))
+        train, test = np.split(np.asarray(order), [60])
+        shift = DIGITS.x[train].mean(0)
+        scale = np.std(DIGITS.x[train] - shift)
+        np.testing.assert_allclose(x, (DIGITS.x[train] - shift) / scale, atol=1e-4)
+        np.testing.assert_allclose(x_test, (DIGITS.x[test] - shift) / scale, atol=1e-4)
+        np.testing.assert_array_equal(y_test, DIGITS.y[test])
+        assert 5 <= np.sum(DIGITS.y[train] != y) <= 32  # 18 expected, 4 s.e. are 14
+    assert not np.array_equal(problems.x_train[0], problems.x_train[1])
+
+
+def test_no_two_widths_share_weights_and_each_has_its_scale():
+    keys = jax.random.split(KEY, 1)[jnp.zeros(2, int)]
+    widths = jnp.array([20, 21])
+    fit_keys, (first, last) = _dd_mlp._initial(keys, widths, (64, 32, 10))
+    assert not np.array_equal(*jax.random.key_data(fit_keys))
+    assert not np.any(first.kernel[0, :, :20] == first.kernel[1, :, :20])
+    assert not np.any(first.kernel[0, :, 20:])
+    np.testing.assert_allclose(np.var(last.kernel[0, :20]), 2 / 20, rtol=0.5)
+
+
+def test_training_error_is_on_the_noisy_training_labels():
+    x = jnp.eye(3)
+    params = (nn.Dense(jnp.eye(3), None), nn.Dense(jnp.eye(3), None))
+    problem = _dd_mlp._Problems(x, jnp.array([0, 1, 1]), x, jnp.array([1, 0, 2]))
+    errors = _dd_mlp._evaluate(params, None, problem)
+    np.testing.assert_allclose(errors["train_error"], 1 / 3)
+    np.testing.assert_allclose(errors["test_error"], 2 / 3)
+
+
 @pytest.mark.parametrize("part", [least_squares, random_features, mlp])
 def test_the_key_decides_the_result(part):
     first, again, other = part(), part(), part(key=jax.random.key(1))
@@ -145,11 +251,14 @@ def test_a_wrong_formula_is_found(result):
         part,
         ridgeless_exact=part.ridgeless_exact * 3,
         ridged_limit=part.ridged_limit * 1.2,
+        quarter_ridge=part.ridged,
+        ridged=part.quarter_ridge,
     )
     findings = _dd_least_squares.check(wrong)
     assert not holds(findings, "largest deviation")
     assert not holds(findings, "within two standard errors")
     assert not holds(findings, "largest relative deviation")
+    assert not holds(findings, "a quarter of the optimal ridge")
 
 
 def test_a_wrong_prediction_and_a_missing_second_descent_are_found(result):
@@ -162,10 +271,10 @@ def test_a_wrong_prediction_and_a_missing_second_descent_are_found(result):
         ridged_predicted=part.ridged_predicted / 2,
     )
     findings = _dd_random_features.check(wrong)
-    for words in ("peaks where", "second descent", "best ridge the risk falls"):
+    for words in ("peaks where", "second descent", "best ridge the test risk falls"):
         assert not holds(findings, words)
-    assert not holds(findings, "median risk without ridge: largest")
-    assert not holds(findings, "at the best ridge: largest")
+    assert not holds(findings, "population risk without ridge")
+    assert not holds(findings, "population risk at the best ridge")
 
 
 def curve(errors):

@@ -80,6 +80,15 @@ def test_vmap_equals_a_loop_and_single_precision_is_kept():
     )
 
 
+def test_float64_numpy_at_single_precision_has_the_rank_of_single_precision():
+    x = RNG.normal(size=(20, 4)) @ RNG.normal(size=(4, 9))
+    y = RNG.normal(size=(20, 1))
+    problem = linear.decompose(x, y)
+    assert int(problem.rank) == 4
+    expected = np.linalg.lstsq(x, y, rcond=1e-10)[0]
+    np.testing.assert_allclose(linear.minimum_norm(problem), expected, atol=1e-5)
+
+
 def test_an_all_zero_problem_has_rank_zero_and_a_zero_solution():
     problem = linear.decompose(jnp.zeros((4, 3)), jnp.ones((4, 1)))
     assert int(problem.rank) == 0

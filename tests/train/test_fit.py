@@ -101,6 +101,32 @@ def test_a_model_with_state_and_a_loss_with_noise():
     assert len(np.unique(run.history["noise"])) == 6
 
 
+def test_batches_and_the_loss_draw_from_keys_of_their_own():
+    """No key that the loss gets draws the batch of a step."""
+
+    def loss(w, state, batch, key):
+        value, _ = LOSS(w, None, batch, key)
+        return value, (state, {"key": jax.random.key_data(key).astype(float)})
+
+    run = train.fit(KEY, loss, ZERO, optim.sgd(0.1), DATA, steps=4, batch_size=4)
+    got = {tuple(row) for row in np.asarray(run.history["key"])}
+    batch_key, _ = jax.random.split(KEY)
+    for parent in (KEY, batch_key):
+        for step in range(4):
+            data = jax.random.key_data(jax.random.fold_in(parent, step))
+            assert tuple(np.asarray(data.astype(float))) not in got
+    assert len(got) == 4
+
+
+def test_large_finite_parameters_are_finite():
+    def loss(w, state, batch, key):
+        return jnp.mean(batch[0]), (state, {})
+
+    for start in (jnp.full((2, 2), 2e38), jnp.full((300, 300), 1.0, jnp.float16)):
+        run = train.fit(KEY, loss, start, optim.sgd(0.1), DATA, steps=1)
+        assert int(run.failed_at) == 0
+
+
 def test_divergence_stops_with_the_step_named_and_the_last_finite_parameters():
     with jax.enable_x64(True):
         w, step = np.zeros((3, 2)), 0
