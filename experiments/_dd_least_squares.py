@@ -237,7 +237,7 @@ def plot(result: Result) -> Plot:
     drawn, (left, right) = figure(1, 2)
     panels = (
         (left, result.ridgeless, result.ridgeless_exact, "minimum norm", "exact mean"),
-        (right, result.ridged, result.ridged_limit, "optimal ridge", "limit"),
+        (right, result.ridged, result.ridged_limit, "optimal ridge", "asymptotic"),
     )
     for axes, samples, theory_line, title, label in panels:
         low, median, high = np.quantile(samples, (0.1, 0.5, 0.9), axis=1)
@@ -252,7 +252,7 @@ def plot(result: Result) -> Plot:
         axes.set_ylim(0.3, 300)
         axes.legend()
     limit = np.where(result.ridgeless_limit < 300, result.ridgeless_limit, np.nan)
-    left.plot(result.widths, limit, "-.", color=VERMILLION, lw=0.8, label="limit")
+    left.plot(result.widths, limit, "-.", color=VERMILLION, lw=0.8, label="asymptotic")
     left.legend()
     left.set_ylabel("excess risk")
     return Plot(

@@ -323,7 +323,7 @@ def plot(result: Result) -> Plot:
             label=label,
             color=color,
         )
-    top = 1.4 * np.max(result.test_error[..., -1])
+    top = 1.5 * np.max(result.test_error[..., -1])
     left.set(xscale="log", xlabel="hidden units", ylabel="error rate", ylim=(0, top))
     per_unit, rest = np.polyfit(result.widths, result.parameters / result.n_train, 1)
     ratio = left.secondary_xaxis(
@@ -347,7 +347,7 @@ def plot(result: Result) -> Plot:
             result.steps, curve, color=color, label=f"{result.widths[row]} units"
         )
     right.set(xscale="log", xlabel="training step", ylabel="test error", ylim=(0, top))
-    right.legend(loc="upper right")
+    right.legend(loc="upper right", ncols=2)
     return Plot(
         drawn,
         caption="A network with one hidden layer on noisy labels, "

@@ -361,7 +361,7 @@ def plot(result: Result) -> Plot:
     spectrum.set(yscale="log", ylabel="singular value; rank / n")
     for axes, place in (
         (risk, "upper left"),
-        (error, "upper right"),
+        (error, "upper left"),
         (spectrum, "lower left"),
     ):
         axes.set(xscale="log", xlabel="random features, p")
