@@ -217,7 +217,7 @@ def _judge(plan, ritz, filled, which, tolerance, found):
     gap = scores[k - 1] - scores[k]
     # The next pair has settled too, to far below the gap: nothing is left above it. If
     # there is no gap, any of these may be the new one.
-    beyond = jnp.all(ritz.residual_norms[: k + 1] <= jnp.maximum(limit, gap) / 32)
+    beyond = jnp.all(ritz.residual_norms[: k + 1] <= jnp.maximum(limit, gap) / 128)
     return settled & changed, settled & ~changed & beyond
 
 
