@@ -72,7 +72,7 @@ def eigenpairs(
             others. Not done for k = 1, where a copy changes nothing.
         basis_size: Rows m of the basis, which take m p numbers of memory; at least
             k + 2, or p. None for ``max(2 k + 10, 20)``, and for p < 20,000 more, up to
-            128. With ``m = p`` nothing can be missed.
+            256. With ``m = p`` nothing can be missed.
         max_matvecs: The most products to spend, ``>= basis_size``; k more are spent on
             the residuals.
 
@@ -119,7 +119,7 @@ def eigenpairs(
 
 def _default_basis_size(p, k):
     """More rows mean fewer products; so as many as stay in a cache of a few MB."""
-    return min(p, max(2 * k + 10, 20, min(128, 2**19 // p)))
+    return min(p, max(2 * k + 10, 20, min(256, 2**19 // p)))
 
 
 class _Plan(NamedTuple):
@@ -206,12 +206,13 @@ def _judge(plan, ritz, filled, which, tolerance, found):
     """Whether to begin a search for missed pairs, and whether to stop."""
     k, m, complete, search = plan
     never = jnp.zeros((), bool)
-    if complete:
-        return never, filled == m
+    whole = (filled == m) if complete else never
     limit = tolerance / 2  # the vectors kept add their own residuals
     settled = jnp.all(ritz.residual_norms[:k] <= limit)
     if not search:
-        return never, settled
+        return never, settled | whole
+    if complete:
+        return never, whole
     changed = ~jnp.all(jnp.abs(ritz.values[:k] - found) <= tolerance)
     scores = _score(ritz.values, which)
     gap = scores[k - 1] - scores[k]
