@@ -43,7 +43,7 @@ class Config:
                 f"least_squares.widths must lie in 1..dim={self.dim} and reach to both "
                 f"sides of n_train={self.n_train}, got {self.widths}"
             )
-        if self.trials < 2 or self.noise < 0:
+        if self.trials < 2 or not 0 <= self.noise < np.inf:
             raise ValueError(
                 "least_squares.trials must be >= 2 and noise >= 0, got "
                 f"{self.trials} and {self.noise}"
@@ -257,8 +257,9 @@ def plot(result: Result) -> Plot:
     left.set_ylabel("excess risk")
     return Plot(
         drawn,
-        caption="Least squares on Gaussian data; the vertical line is p = n = "
-        f"{result.n_train}.",
+        caption="Least squares on Gaussian data with label noise, in units of the "
+        f"signal's power; the vertical line is p = n = {result.n_train}. The exact "
+        "mean is infinite at |p - n| <= 1; asymptotic: n and p to infinity.",
         alt="Excess risk against the number of features. Without ridge its median is "
         f"{np.max(middle):.0f} at its highest, at {result.widths[np.argmax(middle)]} "
         f"features, and {middle[-1]:.2f} at {result.widths[-1]}; with the optimal "

@@ -43,10 +43,16 @@ class Config:
         Raises:
             ValueError: Which field is wrong.
         """
-        if len(self.widths) < 3 or min(self.widths) < 1 or self.seeds < 1:
+        if len(set(self.widths)) < 3 or min(self.widths) < 1:
             raise ValueError(
-                "mlp needs at least three positive widths and one seed, got "
-                f"{self.widths} and {self.seeds}"
+                f"mlp.widths must be three or more, all positive, got {self.widths}"
+            )
+        for name in ("n_train", "seeds", "steps", "record_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"mlp.{name} must be >= 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < np.inf:
+            raise ValueError(
+                f"mlp.learning_rate must be positive, got {self.learning_rate}"
             )
         if not 0 <= self.label_noise < 1:
             raise ValueError(
@@ -131,6 +137,9 @@ def _problems(config, keys, dataset):
 
     Inputs are centred by the training rows and divided by one number, their overall
     standard deviation: narrow networks fail on inputs that are all positive.
+
+    Raises:
+        ValueError: If there is nothing to tell the inputs apart by.
     """
     whole = isinstance(dataset, data.Table)
     x = _flat(dataset.x if whole else dataset.x_train)
@@ -149,6 +158,11 @@ def _problems(config, keys, dataset):
             held_out = _flat(dataset.x_test), dataset.y_test.astype(np.int32)
         shift = x[train].mean(axis=0)
         scale = np.std(x[train] - shift)
+        if not 0 < scale < np.inf:
+            raise ValueError(
+                f"data: the {n} training inputs must differ and be finite in float32, "
+                f"got a standard deviation of {scale}"
+            )
         problems.append(
             _Problems(
                 (x[train] - shift) / scale,
@@ -323,7 +337,8 @@ def plot(result: Result) -> Plot:
             label=label,
             color=color,
         )
-    top = 1.5 * np.max(result.test_error[..., -1])
+    last = result.test_error[..., -1]
+    top = 1.5 * np.max(last, initial=0.1, where=np.isfinite(last))
     left.set(xscale="log", xlabel="hidden units", ylabel="error rate", ylim=(0, top))
     per_unit, rest = np.polyfit(result.widths, result.parameters / result.n_train, 1)
     ratio = left.secondary_xaxis(
@@ -350,9 +365,10 @@ def plot(result: Result) -> Plot:
     right.legend(loc="upper right", ncols=2)
     return Plot(
         drawn,
-        caption="A network with one hidden layer on noisy labels, "
-        f"n = {result.n_train}: median over seeds, the band from least to largest. "
-        "Right: the same runs over training time.",
+        caption="A network with one hidden layer on noisy training labels, "
+        f"n = {result.n_train}, test labels clean: median over "
+        f"{result.failed_at.shape[1]} seeds, the band from least to largest. The best "
+        "step is chosen on the test set. Right: the medians over training time.",
         alt="Error rates against the number of hidden units, and over training time. "
         f"After the last step the median test error is {final[0]:.0%} at "
         f"{result.widths[0]} units, {final[peak]:.0%} at {result.widths[peak]} and "

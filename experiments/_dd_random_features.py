@@ -49,7 +49,7 @@ class Config:
         Raises:
             ValueError: Which field is wrong.
         """
-        if not 0 < min(self.ratios) < 1 < max(self.ratios):
+        if not 0 < min(self.ratios) < 1 < max(self.ratios) < np.inf:
             raise ValueError(
                 f"random_features.ratios must reach to both sides of 1, got "
                 f"{self.ratios}"

@@ -13,11 +13,13 @@ Run: python -m experiments double_descent
 
 Time: quick 2 minutes, full 20 minutes on two cores.
 
-Expected: every claim holds. The random-feature and network parts can be run on other
-data: --data mnist1d, or --data FILE.npz with x_train, y_train, x_test, y_test; where
-the peak lies then depends on the data, and the report says which claims hold.
+Expected: on the digits every claim holds. The random-feature and network parts can be
+run on other data: --data mnist1d, or --data FILE.npz with x_train, y_train, x_test,
+y_test; where the peak lies then depends on the data, and the report says which claims
+hold.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -49,6 +51,15 @@ class Config:
         default_factory=_dd_random_features.Config
     )
     mlp: _dd_mlp.Config = field(default_factory=_dd_mlp.Config)
+
+    def __post_init__(self):
+        """Reject a seed that is no key.
+
+        Raises:
+            ValueError: If the seed is out of range.
+        """
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
 
 
 PRESETS = {
@@ -89,11 +100,20 @@ def run(config: Config) -> Result:
     ]
     with bar(sum(works), "double_descent") as drawn:
         ticks = [lambda share, work=work: drawn.update(share * work) for work in works]
-        return Result(
+        result = Result(
             _dd_least_squares.run(config.least_squares, keys[0], ticks[0]),
             _dd_random_features.run(config.random_features, keys[1], x, y, ticks[1]),
             _dd_mlp.run(config.mlp, keys[2], dataset, ticks[2]),
         )
+    for name in ("random_features", "mlp"):
+        asked, used = getattr(config, name).n_train, getattr(result, name).n_train
+        if used < asked:
+            print(
+                f"note: {name}.n_train: {used} rows used, as the data set has no more "
+                f"for training; {asked} were asked for",
+                file=sys.stderr,
+            )
+    return result
 
 
 def check(result: Result) -> list[Finding]:

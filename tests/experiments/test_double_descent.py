@@ -319,6 +319,15 @@ def test_a_run_that_failed_and_a_useless_early_stop_are_found():
     assert not holds(findings, "stopped at its best step")
 
 
+def test_a_run_that_failed_is_still_drawn(result):
+    part = result.mlp
+    bad = np.full_like(part.test_error, np.nan)
+    for values in (bad, np.where(part.widths[:, None, None] == 8, bad, 0.5)):
+        failed = dataclasses.replace(part, test_error=values)
+        _dd_mlp.plot(failed).figure.draw_without_rendering()
+        assert not any(f.holds for f in _dd_mlp.check(failed)[:2])
+
+
 def test_a_file_made_by_three_lines_of_numpy(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.normal(50, 20, size=(90, 5)), rng.integers(1, 4, size=90)
@@ -352,7 +361,14 @@ def test_raw_and_extreme_inputs_are_centred_and_scaled():
         (lambda: _dd_random_features.Config(ratios=(0.5,)), r"random_features\.ratios"),
         (lambda: _dd_random_features.Config(trials=1), "predicted_trials"),
         (lambda: _dd_random_features.Config(ridges=()), r"random_features\.ridges"),
-        (lambda: _dd_mlp.Config(widths=(1, 2)), "three positive widths"),
+        (lambda: _dd_mlp.Config(widths=(4, 4, 4)), r"mlp\.widths must be three"),
+        (lambda: _dd_mlp.Config(steps=0), r"mlp\.steps must be >= 1"),
+        (lambda: _dd_mlp.Config(record_every=-20), r"mlp\.record_every must be >= 1"),
+        (lambda: _dd_mlp.Config(learning_rate=-1.0), r"mlp\.learning_rate"),
+        (lambda: _dd_least_squares.Config(noise=float("nan")), "noise >= 0"),
+        (lambda: _dd_random_features.Config(ratios=(0.5, np.inf)), "ratios"),
+        (lambda: double_descent.Config(seed=2**40), "seed must lie in"),
+        (lambda: mlp(dataset=DIGITS._replace(x=0 * DIGITS.x)), "inputs must differ"),
         (lambda: _dd_mlp.Config(label_noise=1.0), r"mlp\.label_noise"),
         (lambda: _dd_mlp.Config(record_every=33), r"mlp\.record_every"),
         (lambda: double_descent.run(dataclasses.replace(TINY, data="x.npz")), "x.npz"),
