@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdl.train.fit import Fit, drive, make_plan
+from jaxdl.train.fit import Callback, Fit, drive, make_plan
 from jaxdl.train.steps import Evaluate, Loss, Optimizer, advance, begin
 from jaxdl.types import Key, Params
 
@@ -29,6 +29,7 @@ def fit_ensemble(
     record_every: int = 1,
     chunk: int = 1000,
     progress: bool | Callable[[int], object] = False,
+    callback: Callback | None = None,
 ) -> Fit:
     """Train m members at once: `jaxdl.train.fit` under ``vmap``, with a host.
 
@@ -52,6 +53,7 @@ def fit_ensemble(
         record_every: As in `fit`.
         chunk: As in `fit`.
         progress: As in `fit`.
+        callback: As in `fit`; its snapshot holds all members.
 
     Returns:
         As of `fit`, with the member axis first in all but ``steps``.
@@ -78,6 +80,7 @@ def fit_ensemble(
         carry,
         chunk=chunk,
         progress=progress,
+        callback=callback,
         record_axis=1,
     )
 

@@ -13,6 +13,24 @@ from jaxdl.train.steps import Carry, Evaluate, Loss, Optimizer, Plan, advance, b
 from jaxdl.types import Array, Key, Params
 
 
+class Snapshot(NamedTuple):
+    """Where training is at the end of a chunk, as a callback sees it.
+
+    In an ensemble all but ``step`` have the member axis first.
+    """
+
+    step: int  # updates done
+    params: Params
+    state: Any  # the model's state
+    optimizer: Any  # the optimizer's state
+    history: dict[str, Array]  # of the records of this chunk
+    failed_at: Array  # () int32, the first update that was not finite; 0: none
+
+
+Callback = Callable[[Snapshot], object]
+"""Called by the host at the end of each chunk; training stops if it returns True."""
+
+
 class Fit(NamedTuple):
     """A training run. In an ensemble all but ``steps`` have the member axis first."""
 
@@ -39,6 +57,7 @@ def fit(
     record_every: int = 1,
     chunk: int = 1000,
     progress: bool | Callable[[int], object] = False,
+    callback: Callback | None = None,
 ) -> Fit:
     """Minimize a loss by gradient steps.
 
@@ -68,6 +87,9 @@ def fit(
         chunk: About how many steps to run between two looks of the host.
         progress: Whether to show a progress bar; or a function to call with the
             number of steps just done.
+        callback: ``callback(snapshot)``, called at the end of each chunk, such as
+            `jaxdl.train.Tracker`; training stops if it returns True. Set ``chunk`` to
+            how often it shall look.
 
     Returns:
         Parameters, states and history; after a failure, history up to its chunk.
@@ -91,6 +113,7 @@ def fit(
         begin(params, state, optimizer),
         chunk=chunk,
         progress=progress,
+        callback=callback,
         traced=_is_traced((key, params, state, data, held_out)),
     )
 
@@ -150,6 +173,7 @@ def drive(
     *,
     chunk: int,
     progress: bool | Callable[[int], object],
+    callback: Callback | None,
     traced: bool = False,
     record_axis: int = 0,
 ) -> Fit:
@@ -161,12 +185,21 @@ def drive(
         carry: From `begin`.
         chunk: About how many steps a stretch has.
         progress: As in `fit`.
+        callback: As in `fit`.
         traced: Whether the arrays are traced, so that the host cannot look.
         record_axis: The axis of records in each array of the history.
 
     Returns:
         The run.
+
+    Raises:
+        ValueError: If there is a callback, but no host to call it.
     """
+    if traced and callback is not None:
+        raise ValueError(
+            "callback must be None under jit or vmap, where there is no host to call "
+            "it; use evaluate, or fit_ensemble"
+        )
     total = plan.n_records
     size = total if traced else _stretch_size(total, chunk // plan.record_every)
     done, parts = 0, []
@@ -181,6 +214,9 @@ def drive(
             if traced or _is_traced(carry):
                 continue
             report(n * plan.record_every)
+            step = done * plan.record_every
+            if callback is not None and callback(_snapshot(step, carry, history)):
+                break
             if bool(jnp.all(carry.failed_at > 0)):
                 step = int(jnp.min(carry.failed_at))
                 warnings.warn(
@@ -195,6 +231,12 @@ def drive(
     return Fit(
         carry.params, carry.state, carry.optimizer, steps, history, carry.failed_at
     )
+
+
+def _snapshot(step: int, carry: Carry, history: dict[str, Array]) -> Snapshot:
+    """What a callback gets."""
+    where = carry.params, carry.state, carry.optimizer
+    return Snapshot(step, *where, history, carry.failed_at)
 
 
 def _stretch_size(total: int, wanted: int) -> int:
