@@ -15,8 +15,9 @@ from jaxdl.diagnostics.training_curve import (
     not_a_curve,
 )
 
-GIVEN_BACK = 0.5
-"""Share of the descent lost again that counts as instability: most of it."""
+GIVEN_BACK = 0.3
+"""Share of the descent that is lost again, for instability. A level is a median of a
+tenth of the run, and the rise must stand out of the noise besides."""
 
 OVERFITTED = 0.1
 """The same of a validation curve, whose noise is small: a tenth is worth a stop."""
@@ -209,7 +210,8 @@ def _of_loss(shape: CurveShape):
             record=shape.first_bad,
         )
         return
-    if shape.period and not shape.amplitude < VISIBLE:
+    unstable = shape.rises and shape.rise > GIVEN_BACK
+    if shape.period and shape.amplitude > VISIBLE:
         yield _symptom(
             "oscillations",
             "the loss oscillates with a period of {period:.0f} records: the signs of "
@@ -218,14 +220,16 @@ def _of_loss(shape: CurveShape):
             alternation=shape.alternation,
             amplitude=shape.amplitude,
         )
-    elif shape.noise > NOISY:
+    elif shape.noise > NOISY and (shape.descends or not unstable):
         yield _symptom(
             "fluctuations",
-            "the loss fluctuates by {noise:.2f} of its descent, without a period",
+            "the loss fluctuates by {noise:.2f} of its descent, without a period"
+            if shape.descends
+            else "the loss fluctuates, and descends no farther than that",
             noise=shape.noise,
             alternation=shape.alternation,
         )
-    if shape.rises and shape.rise > GIVEN_BACK:
+    if unstable:
         yield _symptom(
             "instability",
             "the loss rises: at its end by {rise:.2g} of its descent",
@@ -341,7 +345,7 @@ def _of_validation(validation, shape):
     found = curve_shape(validation)
     if found.first_bad >= 0 or shape.first_bad >= 0:
         return
-    stable = shape.descends and shape.rise <= GIVEN_BACK
+    stable = shape.descends and not (shape.rises and shape.rise > OVERFITTED)
     if stable and found.rises and found.rise > OVERFITTED:
         yield _symptom(
             "overfitting",

@@ -3,6 +3,7 @@
 All is in NumPy on the host, and unchanged if the curve is shifted or scaled.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,8 @@ class CurveShape:
     """A training curve in numbers without units.
 
     Levels are medians of ten equal blocks, and everything is divided by the descent:
-    the first record or the first level, whichever is higher, less the lowest level. NaN
-    where there is no descent.
+    the first record or the first level, whichever is higher, less the lowest level. If
+    that does not stand out, noise and amplitude are infinite, or 0 if there is none.
     """
 
     first_bad: int  # the first record that is not finite; -1: none
@@ -75,9 +76,9 @@ def curve_shape(values: Any) -> CurveShape:
     if message := not_a_curve(values=values):
         raise ValueError(message)
     curve = np.asarray(values, np.float64)
-    nan = float("nan")
     bad = np.flatnonzero(~np.isfinite(curve))
     if len(bad):
+        nan = math.nan
         return CurveShape(
             int(bad[0]), False, False, nan, (nan, nan, nan), nan, nan, nan, 0, nan
         )
@@ -99,18 +100,23 @@ def curve_shape(values: Any) -> CurveShape:
     descends = levels[0] - lowest > far or descent > STANDS_OUT * max(noise, of_levels)
     half = curve[len(curve) // 2 :]
     alternation, period = _oscillation(half)
-    unit = descent if descends else nan
+
+    def relative(deviation):
+        if descends:
+            return float(deviation / descent)
+        return math.inf if deviation > _ROUNDING else 0.0
+
     return CurveShape(
         first_bad=-1,
         descends=bool(descends),
         rises=bool(last - lowest > far),
-        rise=float((last - lowest) / descent) if descent > 0 else float("inf"),
+        rise=float((last - lowest) / descent) if descent > 0 else math.inf,
         thirds=_thirds(first, levels),
-        plateau=_plateau(levels, descent, of_a_level) if descends else nan,
-        noise=float(late_noise / unit),
+        plateau=_plateau(levels, descent, of_a_level) if descends else 0.0,
+        noise=relative(late_noise),
         alternation=alternation,
         period=period,
-        amplitude=float(_about_a_line(half) / unit),
+        amplitude=relative(_about_a_line(half)),
     )
 
 
