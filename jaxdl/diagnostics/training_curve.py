@@ -20,8 +20,6 @@ STANDS_OUT = 5.0
 by three by chance in a case out of fifteen, and the noise is known from few numbers.
 """
 
-_ROUNDING = 1e-13  # of the largest value: what is smaller is no signal
-
 
 @dataclass(frozen=True)
 class CurveShape:
@@ -57,7 +55,7 @@ def curve_shape(values: Any) -> CurveShape:
     *Does it stand out?* A difference of levels does if it is over five standard
     deviations of a level. That is taken from the second differences of levels, or from
     the records about the trend, whichever is more: the noise of training may be
-    correlated.
+    correlated. Rounding, 16 eps of the largest value in its dtype, is no signal.
 
     Args:
         values: ``(T,)`` a loss, one number a record at equal distances, T ``>= 50``.
@@ -75,6 +73,7 @@ def curve_shape(values: Any) -> CurveShape:
     """
     if message := not_a_curve(values=values):
         raise ValueError(message)
+    rounding = _rounding(values)
     curve = np.asarray(values, np.float64)
     bad = np.flatnonzero(~np.isfinite(curve))
     if len(bad):
@@ -92,19 +91,19 @@ def curve_shape(values: Any) -> CurveShape:
     scatter = scatter / (1 - 2 / (9 * (len(curve) // BLOCKS - 2))) ** 1.5
     noise, late_noise = np.median(scatter), np.median(scatter[BLOCKS // 2 :])
     of_a_level = 1.2533 * noise / np.sqrt(len(curve) // BLOCKS)
-    of_levels = _noise_of_levels(levels, of_a_level)
+    of_levels = _noise_of_levels(levels, max(of_a_level, rounding))
     lowest, last = levels.min(), max(levels[-1], np.median(curve[-3:]))
     first = max(curve[0], levels[0])
     descent = first - lowest
     far = STANDS_OUT * of_levels
     descends = levels[0] - lowest > far or descent > STANDS_OUT * max(noise, of_levels)
     half = curve[len(curve) // 2 :]
-    alternation, period = _oscillation(half)
+    alternation, period = _oscillation(half, rounding)
 
     def relative(deviation):
         if descends:
             return float(deviation / descent)
-        return math.inf if deviation > _ROUNDING else 0.0
+        return math.inf if deviation > rounding else 0.0
 
     return CurveShape(
         first_bad=-1,
@@ -140,6 +139,12 @@ def not_a_curve(**curves: Any) -> str:
     return ""
 
 
+def _rounding(values):
+    """What is no signal, over the largest value."""
+    dtype = np.asarray(values).dtype
+    return 16 * float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
+
+
 def _about_a_line(values):
     """Standard deviation of the residuals of a straight line."""
     t = np.linspace(-1, 1, len(values))
@@ -155,7 +160,7 @@ def _noise_of_levels(levels, at_least):
     These see noise that is correlated within blocks too, and hardly any trend.
     """
     bends = np.median(np.abs(np.diff(levels, 2))) * 1.4826 / np.sqrt(6)
-    return max(bends, at_least, _ROUNDING)
+    return max(bends, at_least)
 
 
 def _thirds(first, levels):
@@ -180,11 +185,11 @@ def _plateau(levels, descent, noise):
     return longest / BLOCKS
 
 
-def _oscillation(values):
+def _oscillation(values, rounding):
     """The correlation of signs at the likeliest period, and that period."""
     increments = np.diff(values)
     increments = increments - np.median(increments)
-    signs = np.sign(np.where(np.abs(increments) > _ROUNDING, increments, 0))
+    signs = np.sign(np.where(np.abs(increments) > rounding, increments, 0))
     m = len(signs)
     r = np.array([1.0] + [np.mean(signs[k:] * signs[:-k]) for k in range(1, m // 3)])
     dips = np.minimum.accumulate(r)

@@ -83,6 +83,8 @@ def test_the_gravest_comes_first():
     found = problems(loss, condition_number=1e9, update_cosines=-np.ones(5))
     assert found == ["instability", "oscillations", "ill-conditioning"]
     assert sorted(found, key=PROBLEMS.index) == found
+    norms = np.where(np.arange(50) == 30, 1e3, 1.0)
+    assert problems(np.ones(N), gradient_norms=norms) == ["instability", "plateau"]
 
 
 def test_gradient_norms():

@@ -156,6 +156,10 @@ def test_a_leaf_without_gradient_is_right():
 
     params = {"used": RNG.normal(size=3), "unused": RNG.normal(size=2)}
     assert check_gradient(function, params, key=KEY).verdict == "right"
+    tiny = jax.jit(lambda p: jnp.sum(p["used"] ** 2) + 1e-14 * jnp.sum(p["unused"]))
+    found = check_gradient(tiny, params, key=KEY)
+    assert found.leaves[0].uncertainty[0] > 1e-12  # cannot be told, and is no matter
+    assert found.verdict == "right"
     empty = params | {"empty": np.zeros((0, 2))}
     assert check_gradient(function, empty, key=KEY).verdict == "right"
 

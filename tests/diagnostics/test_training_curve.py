@@ -79,6 +79,25 @@ def test_noise_has_no_period(memory, n):
     assert found <= 3  # of 300
 
 
+@pytest.mark.parametrize("n", [50, 200])
+def test_noise_is_not_biased_by_short_blocks(n):
+    found = []
+    for seed in range(300):
+        noise = np.random.default_rng(seed).normal(size=n)
+        curve = 2 - np.arange(n) / n + 0.02 * noise
+        levels = np.median(curve.reshape(10, -1), axis=1)
+        found.append(curve_shape(curve).noise * (max(curve[0], levels[0]) - levels[-1]))
+    np.testing.assert_allclose(np.mean(found), 0.02, rtol=0.07)
+
+
+def test_rounding_is_no_signal():
+    for dtype in (np.float32, np.float64):
+        eps = np.finfo(dtype).eps
+        curve = (1 + eps * (np.arange(N) % 2)).astype(dtype)
+        shape = curve_shape(curve)
+        assert (shape.descends, shape.period, shape.noise) == (False, 0, 0)
+
+
 def test_flat_noise_neither_rises_nor_descends():
     rises = descends = 0
     for seed in range(300):
@@ -113,6 +132,7 @@ def test_a_rise_at_the_very_end_is_seen(records):
 
 
 def test_plateaus_have_a_length():
+    assert curve_shape(CURVES["line"]).plateau == 0
     for middle in (0.35, 0.6, 0.85):
         shape = curve_shape(1 / (1 + np.exp(100 * (T - middle))) + 1e-3 * NOISE)
         np.testing.assert_allclose(shape.plateau, middle, atol=0.1)
