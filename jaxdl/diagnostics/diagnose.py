@@ -138,8 +138,7 @@ def diagnose(
 
     References:
         Glorot, Bengio (2010), Understanding the difficulty of training deep feedforward
-        neural networks (saturation). Nesterov (2004), Introductory lectures on convex
-        optimization, section 2.1.5 (steps and condition number).
+        neural networks (saturation).
 
     Examples:
         >>> healthy = np.exp(-np.arange(100) / 10)

@@ -16,9 +16,8 @@ SHORTEST = 5 * BLOCKS
 """The fewest records: five a block."""
 
 STANDS_OUT = 5.0
-"""A difference of levels over the noise of one. The lowest of ten and the last differ
-by three by chance in a case out of fifteen, and the noise is known from few numbers.
-"""
+"""A difference of levels over the noise of one. By chance the last of ten lies five
+above the lowest in one case out of 600; but the noise is known from few numbers."""
 
 
 @dataclass(frozen=True)
