@@ -28,7 +28,7 @@ def bootstrap_rows(key: Key, n: int, size: int | None = None) -> Array:
         ValueError: If ``n`` or ``size`` is not positive.
 
     References:
-        Breiman (1996), Bagging predictors. https://doi.org/10.1007/BF00058655
+        Breiman (1996), Bagging predictors. Machine Learning 24, 123-140.
 
     Examples:
         >>> rows = jax.vmap(lambda key: bootstrap_rows(key, 100))(

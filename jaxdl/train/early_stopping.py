@@ -19,8 +19,9 @@ class EarlyStopping(NamedTuple):
     before.
 
     References:
-        Prechelt (1998), Early stopping - but when?
-        https://doi.org/10.1007/3-540-49430-8_3
+        Prechelt (1998), Automatic early stopping using cross validation: quantifying
+        the criteria, compares rules of this kind.
+        https://doi.org/10.1016/S0893-6080(98)00010-0
     """
 
     metric: str  # a name in the history whose records are scalars
