@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.train.fit import Snapshot
+from jaxdl.train.drive import Snapshot
 from jaxdl.types import Params
 
 
