@@ -48,9 +48,14 @@ def rmsprop(
     Returns:
         An optimizer; `scale_by_rms` has the formula.
 
+    Raises:
+        ValueError: If a Python number lies outside its domain.
+
     References:
         Hinton (2012), Neural networks for machine learning, lecture 6e.
     """
+    if problem := outside("[0, 1]", momentum=momentum):
+        raise ValueError(problem)
     scaler = scale_by_rms(
         decay,
         eps,
