@@ -12,7 +12,6 @@ from jaxdl.optim.domains import not_a_count, outside
 from jaxdl.optim.inverse_curvature import (
     Curvature,
     SolveState,
-    all_finite,
     operator_at,
 )
 from jaxdl.optim.learning_rate import scale_by_learning_rate
@@ -127,9 +126,8 @@ def _solve(depth, operator, updates, damping):
         lanczos.multiply(rotation, rotation[0] * inverse), basis.rows[:depth]
     )
     rounding = 16 * jnp.finfo(flat.dtype).eps * jnp.max(jnp.abs(nodes))
-    finite = all_finite(updates)
+    length = lanczos.norm(flat)
     invariant = (basis.coupling == 0) | (basis.filled == operator.size)
+    exact = invariant & jnp.isfinite(length)
     negative = jnp.any(nodes < -rounding)
-    direction = jnp.where(finite, lanczos.norm(flat) * image, jnp.nan)
-    state = SolveState(basis.filled, invariant & finite, negative)
-    return operator.unravel(direction), state
+    return operator.unravel(length * image), SolveState(basis.filled, exact, negative)
