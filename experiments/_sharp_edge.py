@@ -106,39 +106,40 @@ class Result:
 def work(config: Config) -> float:
     """Seconds this takes, roughly, on two cores."""
     size = config.n_train * (64 * config.hidden[0] + sum(h * h for h in config.hidden))
-    per_step = 1.2e-4 + 6e-10 * size
-    per_look = 30 * per_step * config.steps / config.measure_every
-    return len(_runs(config)) * (
-        4 + config.seeds * (config.steps * per_step + per_look)
-    )
+    per_step = 1e-4 + 2e-10 * size
+    looks = 40 * config.steps / config.measure_every
+    members = len(_runs(config)) * config.seeds
+    return 4 * len(NAMES) + members * per_step * (config.steps + looks)
 
 
 def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Result:
-    """Train all seeds of one optimizer and rate at a time, and look at the Hessian."""
+    """Train all rates and seeds of an optimizer as one, and look at the Hessians."""
     keys = jax.random.split(key, config.seeds)
     batch = _problems(config, keys)
     sizes = (batch[0].shape[-1], *config.hidden, batch[1].shape[-1])
     params = jax.jit(jax.vmap(lambda key: _initial(key, sizes)))(keys)
     runs = _runs(config)
-    share = 1 / len(runs) / config.steps
-    found = [
-        _train(config, keys, params, batch, optimizer, lambda n: tick(share * n))
-        for _, _, optimizer in runs
-    ]
-    names, rates = (
-        [name for name, _, _ in runs],
-        np.array([rate for _, rate, _ in runs]),
-    )
+    found = []
+    for name in NAMES:
+        rates = np.array(getattr(config, name))
+        share = len(rates) / len(runs) / config.steps
+
+        def step_tick(n: float, share: float = share):
+            tick(share * n)
+
+        found.append(_train(config, keys, params, batch, name, rates, step_tick))
     return Result(
-        optimizers=names,
-        rates=rates,
+        optimizers=[name for name, _ in runs],
+        rates=np.array([rate for _, rate in runs]),
         momentum=config.momentum,
         thresholds=np.array([
-            threshold(name, rate, config.momentum) for name, rate, _ in runs
+            threshold(name, rate, config.momentum) for name, rate in runs
         ]),
-        critical=np.array([critical_curvature(optimizer) for *_, optimizer in runs]),
+        critical=np.array([
+            critical_curvature(_optimizer(config, name)(rate)) for name, rate in runs
+        ]),
         steps=np.arange(0, config.steps + 1, config.measure_every),
-        **{name: np.stack([each[name] for each in found]) for name in found[0]},
+        **{name: np.concatenate([part[name] for part in found]) for name in found[0]},
     )
 
 
@@ -186,17 +187,16 @@ def _radius(matrix):
 
 
 def _runs(config):
-    """Optimizer, learning rate and gradient transformation of each run."""
-    make = {
-        "gradient_descent": optim.sgd,
-        "heavy_ball": lambda rate: optim.momentum(rate, config.momentum),
-        "nesterov": lambda rate: optim.nesterov(rate, config.momentum),
-    }
-    return [
-        (name, rate, make[name](rate))
-        for name in NAMES
-        for rate in getattr(config, name)
-    ]
+    """Optimizer and learning rate of each run."""
+    return [(name, rate) for name in NAMES for rate in getattr(config, name)]
+
+
+def _optimizer(config, name):
+    """From a learning rate to the optimizer."""
+    if name == "gradient_descent":
+        return optim.sgd
+    make = {"heavy_ball": optim.momentum, "nesterov": optim.nesterov}[name]
+    return lambda learning_rate: make(learning_rate, config.momentum)
 
 
 def _problems(config, keys):
@@ -241,23 +241,36 @@ def _loss(params, batch):
 
 
 @jax.jit
-@jax.vmap
-def _sharpness(params, batch, key):
-    """The largest eigenvalue of the Hessian, to a residual of a thousandth of it."""
-    return curvature.sharpness(curvature.hvp(_loss, params, batch), key, tol=1e-3)
+def _sharpness(params, batch, keys):
+    """The largest eigenvalues of the members' Hessians, to a thousandth of them.
+
+    One after the other: together all would iterate as long as the slowest.
+    """
+
+    def one(member):
+        params, batch, key = member
+        return curvature.sharpness(curvature.hvp(_loss, params, batch), key, tol=1e-3)
+
+    return jax.lax.map(one, (params, batch, keys))
 
 
-def _train(config, keys, params, batch, optimizer, step_tick):
-    """Train the seeds of one run."""
-    batch = jax.tree.map(jnp.asarray, batch)
+def _train(config, keys, params, batch, name, rates, step_tick):
+    """Train all rates and seeds of one optimizer; arrays ``(rates, seeds, ...)``."""
+    members = np.tile(np.arange(config.seeds), len(rates))
+    keys, params, batch = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf)[members], (keys, params, batch)
+    )
     tracker = train.Tracker(lambda params: _sharpness(params, batch, keys))
     start = jax.tree.map(np.asarray, tracker.measure(params))
     fitted = train.fit_ensemble(
         keys,
         _supervised,
         params,
-        optimizer,
+        _optimizer(config, name),
         batch,
+        hyperparameters={
+            "learning_rate": np.repeat(rates, config.seeds).astype(np.float32)
+        },
         data_axes=0,
         steps=config.steps,
         chunk=config.measure_every,
@@ -268,20 +281,21 @@ def _train(config, keys, params, batch, optimizer, step_tick):
     steps = np.arange(len(seen)) * config.measure_every
     failed_at = np.asarray(fitted.failed_at)
     lost = (failed_at[:, None] > 0) & (steps >= failed_at[:, None])
-    sharpness = np.where(lost, np.nan, np.stack([s.value for s in seen], 1))
-    return {
-        "sharpness": _padded(sharpness, 1 + config.steps // config.measure_every),
-        "certified": _padded(
-            np.stack([s.converged for s in seen], 1),
-            1 + config.steps // config.measure_every,
+    looks = 1 + config.steps // config.measure_every
+    found = {
+        "sharpness": _padded(
+            np.where(lost, np.nan, np.stack([s.value for s in seen], 1)), looks
         ),
+        "certified": _padded(np.stack([s.converged for s in seen], 1) | lost, looks),
         "losses": _padded(np.asarray(fitted.history["loss"]), config.steps),
         "failed_at": failed_at,
     }
+    shape = (len(rates), config.seeds)
+    return {key: rows.reshape(*shape, *rows.shape[1:]) for key, rows in found.items()}
 
 
 def _padded(rows, length):
-    """Rows of a run that ended early, filled up: with NaN, or as certified."""
+    """Rows of runs that ended early, filled up: with NaN, or as certified."""
     fill = True if rows.dtype == bool else np.nan
     missing = length - rows.shape[1]
     return np.pad(rows, ((0, 0), (0, missing)), constant_values=fill)
