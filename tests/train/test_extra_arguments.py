@@ -85,3 +85,30 @@ def test_members_of_an_ensemble_search_for_themselves():
     starts = jnp.stack([ZERO, ZERO + 5])
     run = train.fit_ensemble(keys, LOSS, starts, optax.lbfgs(), (X, Y), steps=20)
     np.testing.assert_allclose(run.params[0], run.params[1], rtol=1e-2, atol=1e-3)
+
+
+def mean_loss(w, batch):
+    x, y = batch
+    return jnp.mean(jax.vmap(losses.squared_error)(x @ w, y))
+
+
+def test_second_order_methods_get_the_batch():
+    solution = np.linalg.lstsq(X.astype(float), Y.astype(float))[0]
+    for optimizer in (
+        optim.newton(mean_loss, solver="cg"),
+        optim.gauss_newton(apply, losses.squared_error),
+    ):
+        run = fit(optimizer, steps=2)
+        np.testing.assert_allclose(run.params, solution, rtol=1e-3, atol=1e-3)
+        assert run.history["loss"][1] < 1e-6 * run.history["loss"][0]
+    run = fit(optim.levenberg_marquardt(apply, losses.squared_error), steps=6)
+    np.testing.assert_allclose(run.params, solution, rtol=1e-2, atol=1e-2)
+    assert (np.diff(run.history["loss"]) < 0).all()
+    np.testing.assert_allclose(run.optimizer.damping, 3.0**-6, rtol=1e-5)
+
+
+def test_second_order_methods_descend_on_mini_batches():
+    run = fit(
+        optim.natural_gradient(apply, "normal", 0.5, 1e-3), steps=60, batch_size=10
+    )
+    assert run.history["loss"][-1] < 1e-4 * run.history["loss"][0]
