@@ -323,8 +323,8 @@ def check(result: Result) -> list[Finding]:
         last = rows[-1]
         findings += [
             relative(
-                f"{label}: on a quadratic the update turns unstable at curvature "
-                f"{FORMULAS[name]}: the one farthest from it, times eta",
+                f"{label} turns unstable on a quadratic at curvature {FORMULAS[name]}: "
+                "that curvature times eta, at the rate where it is farthest off",
                 measured=_farthest(result, rows) * result.rates[last],
                 expected=result.thresholds[last] * result.rates[last],
                 tolerance=1e-9,
