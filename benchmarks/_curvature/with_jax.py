@@ -77,11 +77,10 @@ def hvp(prepared, setting):
     """One product."""
     del setting
     product, params, batch, vector = prepared
-    multiply = jax.jit(lambda product, v: product(v))
-    value = jax.jit(loss)(params, batch)
+    value = loss(params, batch)
 
     def work():
-        return jax.block_until_ready(multiply(product, vector))
+        return jax.block_until_ready(_multiply(product, vector))
 
     return work, lambda found: {"product": flat(found), "loss": np.asarray(value)}
 
@@ -123,6 +122,11 @@ def density(prepared, setting):
 
 
 ROWS = {"hvp": hvp, "eigenpairs": eigenpairs, "trace": trace, "density": density}
+
+
+@jax.jit
+def _multiply(product, v):
+    return product(v)
 
 
 def _product(params, batch, v):

@@ -31,7 +31,7 @@ def ladders(row, facts):
 def _hvp(prepared, setting):
     del setting
     operator, params, batch, vector = prepared
-    value = jax.jit(loss)(params, batch)
+    value = loss(params, batch)
 
     def work():
         return jax.block_until_ready(operator.matvec(vector))
