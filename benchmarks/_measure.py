@@ -32,6 +32,9 @@ class Row:
     title: str
     judge: Callable[[dict, Answers, Mapping[str, Any], list[Path]], Verdict]
     seeds: int = 1  # to try a setting with before it is accepted
+    known: Callable[[dict, Mapping[str, Any]], bool] = lambda *_: (
+        False
+    )  # one seed will do
     each: bool = False  # one bad seed is enough to refuse it
     target: float = 1.0  # of the ratio to the best peer
 
@@ -152,7 +155,8 @@ def _try_seeds(worker, row, setting, truth, folder, limit):
     """The verdict on a setting, and the least seconds of one call."""
     files, answers, seconds = [], [], math.inf
     verdict = Verdict(False, "not tried")
-    for seed in range(row.seeds):
+    seeds = 1 if row.known(setting, truth) else row.seeds
+    for seed in range(seeds):
         file = folder / f"{row.name}-{worker.tool.name}-{seed}.npz"
         request = {"row": row.name, "setting": setting | {"seed": seed}}
         answer = worker.ask(request | {"save": str(file)}, limit)
@@ -161,7 +165,7 @@ def _try_seeds(worker, row, setting, truth, folder, limit):
         seconds = min(seconds, answer["cpu"])
         files.append(file)
         answers.append(_load(file))
-        if row.each or seed == row.seeds - 1:
+        if row.each or seed == seeds - 1:
             verdict = row.judge(setting, answers, truth, files)
             if not verdict.good:
                 return verdict, seconds

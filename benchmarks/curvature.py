@@ -75,8 +75,9 @@ def judge_eigenpairs(setting, answers, truth, files) -> Verdict:
 def judge_trace(setting, answers, truth, files) -> Verdict:
     """The root mean square of errors over seeds is what was asked for.
 
-    With as many probes as Hutchinson's estimator needs, by the variance measured in
-    float64, and for a rule that stops by itself, it scatters about that.
+    Hutchinson's estimator has as many probes as it needs by its variance, measured in
+    float64, and one seed shows that it works; a rule that stops by itself scatters
+    about what it aims at. Both pass unless three times off.
     """
     del files
     errors = [answer["trace"] / truth["trace"] - 1 for answer in answers]
@@ -84,9 +85,14 @@ def judge_trace(setting, answers, truth, files) -> Verdict:
     note = f"error {100 * error:.1f} % ({len(errors)} seeds)"
     if "products" in answers[0]:
         note += f", {_range(answers)} products"
-    known = truth["facts"]["probes"] in setting.values() or "says" in answers[0]
+    known = _enough_probes(setting, truth) or "says" in answers[0]
     says = all(answer.get("says", True) for answer in answers)
-    return Verdict(says and error <= STANDARD_ERROR * (2 if known else 1), note)
+    return Verdict(bool(says and error <= STANDARD_ERROR * (3 if known else 1)), note)
+
+
+def _enough_probes(setting: dict, truth: Mapping[str, Any]) -> bool:
+    """Whether the setting is what Hutchinson's estimator needs by its variance."""
+    return truth["facts"]["probes"] in (setting.get("probes"), setting.get("products"))
 
 
 def judge_density(setting, answers, truth, files) -> Verdict:
@@ -135,8 +141,15 @@ BENCHMARK = Benchmark(
     ),
     rows=(
         Row("hvp", "Hessian-vector product", judge_product, target=1.05),
-        Row("eigenpairs", "five largest eigenpairs", judge_eigenpairs, 3, True, 0.6),
-        Row("trace", "trace to 1 %", judge_trace, 4, target=0.6),
+        Row(
+            "eigenpairs",
+            "five largest eigenpairs",
+            judge_eigenpairs,
+            3,
+            each=True,
+            target=0.6,
+        ),
+        Row("trace", "trace to 1 %", judge_trace, 4, _enough_probes, target=0.6),
         Row("density", "density, 1 probe of 50 steps", judge_density),
     ),
     reference=Tool("reference", f"{_MODULES}.reference"),

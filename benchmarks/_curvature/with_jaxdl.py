@@ -21,8 +21,10 @@ def ladders(row, facts):
         "hvp": {"": [{}]},
         "eigenpairs": {"": [{"tol": facts["bound"] / 2**i} for i in range(4)]},
         "trace": {
-            name: [{"method": name.lower(), "rtol": facts["standard_error"]}]
-            for name in ("Hutchinson", "Hutch++")
+            name: [
+                {"method": name.lower(), "rtol": facts["standard_error"], "sketch": n}
+            ]
+            for name, n in (("Hutchinson", 0), ("Hutch++", 20), ("Krylov", 20))
         },
         "density": {"": [{"steps": 50}]},
     }[row]
@@ -58,15 +60,17 @@ def _eigenpairs(prepared, setting):
 
 def _trace(prepared, setting):
     operator, *_ = prepared
-    key, stopping = jax.random.key(setting["seed"]), Stopping(rtol=setting["rtol"])
+    key, method = jax.random.key(setting["seed"]), setting["method"]
+    options = {"method": method, "stopping": Stopping(rtol=setting["rtol"])}
+    if setting["sketch"]:
+        options["sketch"] = setting["sketch"]
 
     def work():
-        found = trace(operator, key, method=setting["method"], stopping=stopping)
-        return jax.block_until_ready(found)
+        return jax.block_until_ready(trace(operator, key, **options))
 
     return work, lambda found: {
         "trace": found.value,
-        "products": found.probes + (20 if setting["method"] == "hutch++" else 0),
+        "products": found.probes + {"hutch++": 2}.get(method, 1) * setting["sketch"],
         "says": found.converged,
     }
 

@@ -217,8 +217,8 @@ def _judge(plan, ritz, filled, which, tolerance, found):
     scores = _score(ritz.values, which)
     gap = scores[k - 1] - scores[k]
     # The next pair has settled too, to far below the gap: nothing is left above it. If
-    # there is no gap, any of these may be the new one. Not before five products, though:
-    # where all but a few eigenvalues are tiny, so is the residual of a random vector.
+    # there is no gap, any of these may be the new one. Not before five products: where
+    # all but a few eigenvalues are tiny, so is the residual of a random vector.
     beyond = jnp.all(ritz.residual_norms[: k + 1] <= jnp.maximum(limit, gap) / 128)
     beyond = beyond & (filled >= min(k + 5, m))
     return settled & changed, settled & ~changed & beyond
