@@ -20,7 +20,7 @@ for list in benchmarks/constraints-*.txt; do
     rm -rf "$venv"
     "$python" -m venv "$venv"
     if ! "$venv/bin/python" -m pip --disable-pip-version-check install --quiet \
-        --no-deps --requirement "$list"; then
+        --requirement "$list"; then
         echo "Set-up of $venv failed; the message above says where. It needs a Python" \
             "package index that pip can reach and a few GB of disk: name one with" \
             "CPU builds of PyTorch in PIP_EXTRA_INDEX_URL to keep it small. The" \
