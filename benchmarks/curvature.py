@@ -5,7 +5,7 @@ float64: five eigenpairs whose values and residuals are within `BOUND`; a trace 
 standard error of `STANDARD_ERROR`. jaxdl stops by its own rules and is judged the same.
 
 Run: python -m benchmarks.curvature (make bench); --no-peers without other environments.
-Time: ten to twenty minutes on one core; five without peers.
+Time: about twenty minutes with peers, on a busy machine.
 """
 
 import math
