@@ -48,8 +48,9 @@ def conjugate_gradient(
         max_iterations: ``>= 1``. None for 5 p.
 
     Returns:
-        The step, and what is known of it. ``<d, A d>`` counts as not positive below
-        ``eps |d| |A d|``, where its sign is that of rounding.
+        The step, and what is known of it; NaN for a b that is not finite.
+        ``<d, A d>`` counts as not positive below ``eps |d| |A d|``, where its sign is
+        that of rounding.
 
     Raises:
         ValueError: If ``b`` is not in the space, or a number lies outside its domain.
@@ -135,9 +136,10 @@ def _solve(operator, b, radius, tol, max_iterations):
     zeros = jnp.zeros_like(flat)
     start = _State(zeros, flat, flat, no, no, jnp.zeros((), jnp.int32))
     state = jax.lax.while_loop(more, step, start)
-    residual_norm = lanczos.norm(flat - operator.flat_matvec(state.x))
+    x = jnp.where(jnp.isfinite(size), state.x, jnp.nan)
+    residual_norm = lanczos.norm(flat - operator.flat_matvec(x))
     return Step(
-        x=operator.unravel(state.x),
+        x=operator.unravel(x),
         residual_norm=residual_norm,
         converged=residual_norm <= tol * size,
         negative_curvature=state.negative,

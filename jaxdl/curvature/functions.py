@@ -155,7 +155,7 @@ class _Function(Rule):
             basis.rows[: self.depth],
         )
         length = lanczos.norm(flat)
-        return operator.unravel(jnp.where(length > 0, length * image, 0))
+        return operator.unravel(jnp.where(length == 0, 0, length * image))
 
     def form(self, data, vector):
         """``|v|^2 sum(s[0]^2 f(nodes))``, exact up to twice the degree."""
@@ -165,7 +165,7 @@ class _Function(Rule):
         nodes, rotation = lanczos.quadrature(basis)
         mean = jnp.sum(jnp.square(rotation[0]) * function(nodes))
         length = lanczos.norm(flat)
-        return jnp.where(length > 0, jnp.square(length) * mean, 0)
+        return jnp.where(length == 0, 0, jnp.square(length) * mean)
 
 
 def _share(damping, eigenvalues):

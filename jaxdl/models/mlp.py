@@ -95,10 +95,49 @@ def apply(params: Layers, x: Array, *, activation: Activation = jax.nn.relu) -> 
     Returns:
         ``(k,)``.
     """
+    return apply_with_activations(params, x, activation=activation)[0]
+
+
+def apply_with_activations(
+    params: Layers,
+    x: Array,
+    *,
+    activation: Activation = jax.nn.relu,
+    shifts: Sequence[Array] | None = None,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Outputs for one example, and what the hidden units say on the way.
+
+    Args:
+        params: From `init`. Units beyond the true widths of a padded network are
+            ``activation(0)``.
+        x: ``(d,)``.
+        activation: Elementwise function between layers.
+        shifts: One ``(h,)`` array a hidden layer, added to its pre-activations; the
+            gradient with respect to them is the back-propagated signal. None for none.
+
+    Returns:
+        ``(k,)``, and one ``(h,)`` array a hidden layer.
+
+    Raises:
+        ValueError: If there is not one shift a hidden layer, of its shape.
+
+    Examples:
+        >>> params = init(jax.random.key(0), (3, 5, 4, 2))
+        >>> outputs, (first, second) = apply_with_activations(params, jnp.ones(3))
+        >>> print(outputs.shape, first.shape, second.shape)
+        (2,) (5,) (4,)
+    """
     *hidden, last = params
-    for layer in hidden:
-        x = activation(dense(layer, x))
-    return dense(last, x)
+    if shifts is not None:
+        wanted = [layer.kernel.shape[1:] for layer in hidden]
+        if (got := [jnp.shape(shift) for shift in shifts]) != wanted:
+            raise ValueError(f"shifts must have shapes {wanted}, got {got}")
+    activations = []
+    for number, layer in enumerate(hidden):
+        z = dense(layer, x)
+        x = activation(z if shifts is None else z + shifts[number])
+        activations.append(x)
+    return dense(last, x), tuple(activations)
 
 
 def _up_to(width: Scalar, size: int) -> Array:

@@ -16,6 +16,10 @@ from jaxdl.optim.adam import (
     nadam,
     scale_by_adam,
 )
+from jaxdl.optim.adaptive_damping import (
+    AdaptDampingState,
+    adapt_damping,
+)
 from jaxdl.optim.amsgrad import (
     AmsgradState,
     amsgrad,
@@ -41,9 +45,17 @@ from jaxdl.optim.clipping import (
     clip_by_global_norm,
     global_norm,
 )
+from jaxdl.optim.gauss_newton import (
+    gauss_newton,
+    levenberg_marquardt,
+)
 from jaxdl.optim.hyperparameters import (
     InjectHyperparamsState,
     inject_hyperparams,
+)
+from jaxdl.optim.inverse_curvature import (
+    SolveState,
+    scale_by_inverse_curvature,
 )
 from jaxdl.optim.learning_rate import (
     ScaleByScheduleState,
@@ -65,6 +77,12 @@ from jaxdl.optim.momentum import (
     nesterov,
     sgd,
 )
+from jaxdl.optim.natural_gradient import (
+    natural_gradient,
+)
+from jaxdl.optim.newton import (
+    newton,
+)
 from jaxdl.optim.noise import (
     AddNoiseState,
     add_noise,
@@ -82,6 +100,10 @@ from jaxdl.optim.rms import (
     RmsState,
     rmsprop,
     scale_by_rms,
+)
+from jaxdl.optim.saddle_free import (
+    saddle_free_newton,
+    scale_by_inverse_modulus,
 )
 from jaxdl.optim.schedules import (
     constant_schedule,
@@ -107,6 +129,7 @@ __all__ = [
     "AccumulateState",
     "AdagradState",
     "AdamState",
+    "AdaptDampingState",
     "AddNoiseState",
     "AmsgradState",
     "ApplyIfFiniteState",
@@ -121,10 +144,12 @@ __all__ = [
     "PartitionState",
     "RmsState",
     "ScaleByScheduleState",
+    "SolveState",
     "accumulate",
     "adagrad",
     "adam",
     "adamw",
+    "adapt_damping",
     "add_decayed_weights",
     "add_l1_subgradient",
     "add_momentum",
@@ -139,27 +164,34 @@ __all__ = [
     "cosine_decay",
     "ema_average",
     "exponential_decay",
+    "gauss_newton",
     "global_norm",
     "identity",
     "inject_hyperparams",
     "inverse_root_decay",
     "inverse_time_decay",
     "join_schedules",
+    "levenberg_marquardt",
     "lion",
     "masked",
     "momentum",
     "nadam",
+    "natural_gradient",
     "nesterov",
+    "newton",
     "partition",
     "piecewise_constant",
     "polyak_average",
     "polynomial_decay",
     "proximal_l1",
     "rmsprop",
+    "saddle_free_newton",
     "scale",
     "scale_by_adagrad",
     "scale_by_adam",
     "scale_by_amsgrad",
+    "scale_by_inverse_curvature",
+    "scale_by_inverse_modulus",
     "scale_by_learning_rate",
     "scale_by_lion",
     "scale_by_rms",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxdl import tree
 from jaxdl.optim.base import (
     GradientTransformation,
+    as_dtype,
     cast_like,
     count_up,
     keep_dtype,
@@ -72,7 +73,7 @@ def accumulate(
     def update(updates, state, params=None, **extra):
         calls = every(state.gradient_step) if callable(every) else every
         total = jax.tree.map(
-            lambda s, g: (s + g).astype(s.dtype), state.acc_grads, updates
+            lambda s, g: as_dtype(s + g, s.dtype), state.acc_grads, updates
         )
 
         def emit():

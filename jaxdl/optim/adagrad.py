@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdl.optim.base import GradientTransformation, chain, keep_dtype
+from jaxdl.optim.base import GradientTransformation, as_dtype, chain, keep_dtype
 from jaxdl.optim.domains import outside
 from jaxdl.optim.learning_rate import scale_by_learning_rate
 from jaxdl.optim.moments import second_moment, squared
@@ -98,7 +98,9 @@ def scale_by_adagrad(
     def update(updates, state, params=None):
         del params
         total = jax.tree.map(
-            lambda s, g: (s + squared(g)).astype(s.dtype), state.sum_of_squares, updates
+            lambda s, g: as_dtype(s + squared(g), s.dtype),
+            state.sum_of_squares,
+            updates,
         )
 
         def divide(g, s):

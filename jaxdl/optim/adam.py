@@ -205,19 +205,19 @@ def scale_by_adam(
         mu = jax.tree.map(lambda m, g: ema(b1, m, g), state.mu, updates)
         nu = jax.tree.map(lambda v, g: ema(b2, v, squared(g)), state.nu, updates)
 
-        def direction(g, m, v):
-            now, later = step, count_up(step)
-            if nesterov and bias_correction:
-                m = b1 * debias(b1, later, m) + (1 - b1) * debias(b1, now, g)
-            elif nesterov:
-                m = b1 * m + (1 - b1) * g
-            elif bias_correction:
-                m = debias(b1, now, m)
-            if bias_correction:
-                v = debias(b2, now, v)
+        mean, square, now = mu, nu, updates
+        if bias_correction:
+            mean = debias(b1, count_up(step) if nesterov else step, mu)
+            square = debias(b2, step, nu)
+        if bias_correction and nesterov:
+            now = debias(b1, step, updates)
+
+        def direction(g, m, v, new):
+            if nesterov:
+                m = b1 * m + (1 - b1) * new
             return keep_dtype(m / (jnp.sqrt(v + eps_root) + eps), g)
 
-        directions = jax.tree.map(direction, updates, mu, nu)
+        directions = jax.tree.map(direction, updates, mean, square, now)
         return directions, AdamState(step, mu, nu)
 
     return GradientTransformation(init, update)

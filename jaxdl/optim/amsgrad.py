@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxdl.optim.base import (
     GradientTransformation,
+    as_dtype,
     chain,
     count_up,
     keep_dtype,
@@ -126,18 +127,18 @@ def scale_by_amsgrad(
         nu = jax.tree.map(lambda v, g: ema(b2, v, squared(g)), state.nu, updates)
 
         def larger(old, v):
-            if bias_correction and correct_before_max:
-                v = debias(b2, step, v)
-            return jnp.maximum(old, v).astype(old.dtype)
+            return as_dtype(jnp.maximum(old, v), old.dtype)
 
         def direction(g, m, v):
-            if bias_correction:
-                m = debias(b1, step, m)
-                v = v if correct_before_max else debias(b2, step, v)
             return keep_dtype(m / (jnp.sqrt(v + eps_root) + eps), g)
 
-        nu_max = jax.tree.map(larger, state.nu_max, nu)
-        directions = jax.tree.map(direction, updates, mu, nu_max)
+        before = bias_correction and correct_before_max
+        seen = debias(b2, step, nu) if before else nu
+        nu_max = jax.tree.map(larger, state.nu_max, seen)
+        mean = debias(b1, step, mu) if bias_correction else mu
+        after = bias_correction and not correct_before_max
+        square = debias(b2, step, nu_max) if after else nu_max
+        directions = jax.tree.map(direction, updates, mean, square)
         return directions, AmsgradState(step, mu, nu, nu_max)
 
     return GradientTransformation(init, update)

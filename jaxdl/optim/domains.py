@@ -9,6 +9,8 @@ _DOMAINS = {
     "[0, inf)": lambda x: 0 <= x < math.inf,
     "[0, inf]": lambda x: x >= 0,
     "(0, inf)": lambda x: 0 < x < math.inf,
+    "(0, inf]": lambda x: x > 0,
+    "[1, inf)": lambda x: 1 <= x < math.inf,
     "(-inf, inf)": math.isfinite,
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdl.optim.base import as_dtype
 from jaxdl.types import Array, Params, Scalar
 
 
@@ -38,26 +39,31 @@ def squared(x: Array) -> Array:
 
 def ema(decay: Scalar, old: Array, new: Array) -> Array:
     """Exponential moving average, ``decay * old + (1 - decay) * new``, as ``old``."""
-    return (decay * old + (1 - decay) * new).astype(old.dtype)
+    return as_dtype(decay * old + (1 - decay) * new, old.dtype)
 
 
-def debias(decay: Scalar, step: Array, moment: Array) -> Array:
-    """Divide a moving average that started at zero by the weight it has gathered.
+def debias(decay: Scalar, step: Array, moments: Params) -> Params:
+    """Divide moving averages that started at zero by the weight they gathered.
 
-    ``moment / (1 - decay**step)``, in the dtype of ``moment`` or float32, whichever
-    is wider.
+    ``moment / (1 - decay**step)``, each leaf in its dtype or float32, whichever is
+    wider. The weight is computed once: a power for each of many leaves takes long to
+    compile.
 
     Args:
         decay: In ``[0, 1)``.
         step: ``()`` int32, updates of the average so far, ``>= 1``.
-        moment: The average.
+        moments: Tree of averages.
 
     Returns:
-        An array like ``moment``.
+        A tree like ``moments``.
     """
     weight = 1 - decay ** step.astype(float)
-    wide = jnp.promote_types(_real(moment.dtype), jnp.float32)
-    return moment / weight.astype(wide)
+
+    def divide(moment):
+        wide = jnp.promote_types(_real(moment.dtype), jnp.float32)
+        return moment / as_dtype(weight, wide)
+
+    return jax.tree.map(divide, moments)
 
 
 def _real(dtype: Any) -> Any:

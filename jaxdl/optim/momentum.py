@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxdl.optim.base import GradientTransformation, chain, keep_dtype
+from jaxdl.optim.base import GradientTransformation, as_dtype, chain, keep_dtype
 from jaxdl.optim.domains import outside
 from jaxdl.optim.learning_rate import scale_by_learning_rate
 from jaxdl.optim.moments import first_moment
@@ -166,7 +166,7 @@ def add_momentum(
         return (
             jax.tree.map(keep_dtype, ahead, updates),
             MomentumState(
-                jax.tree.map(lambda v, old: v.astype(old.dtype), trace, state.trace)
+                jax.tree.map(lambda v, old: as_dtype(v, old.dtype), trace, state.trace)
             ),
         )
 

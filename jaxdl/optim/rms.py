@@ -48,9 +48,14 @@ def rmsprop(
     Returns:
         An optimizer; `scale_by_rms` has the formula.
 
+    Raises:
+        ValueError: If a Python number lies outside its domain.
+
     References:
         Hinton (2012), Neural networks for machine learning, lecture 6e.
     """
+    if problem := outside("[0, 1]", momentum=momentum):
+        raise ValueError(problem)
     scaler = scale_by_rms(
         decay,
         eps,
@@ -136,12 +141,12 @@ def scale_by_rms(
         nu = jax.tree.map(lambda v, g: ema(decay, v, squared(g)), state.nu, updates)
         mu, size = None, nu
         if bias_correction:
-            size = jax.tree.map(lambda v: debias(decay, step, v), nu)
+            size = debias(decay, step, nu)
         if centered:
             mu = jax.tree.map(lambda m, g: ema(decay, m, g), state.mu, updates)
             mean = mu
             if bias_correction:
-                mean = jax.tree.map(lambda m: debias(decay, step, m), mu)
+                mean = debias(decay, step, mu)
             size = jax.tree.map(lambda v, m: jnp.maximum(v - squared(m), 0), size, mean)
 
         def divide(g, v):

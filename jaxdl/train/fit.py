@@ -1,27 +1,18 @@
 """Train, and say at which step it went wrong."""
 
-import math
-import warnings
+import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxdl.progress import bar
-from jaxdl.train.steps import Carry, Evaluate, Loss, Optimizer, Plan, advance, begin
+from jaxdl.train.drive import Callback, Fit, Host, drive
+from jaxdl.train.early_stopping import EarlyStopping
+from jaxdl.train.plan import make_plan
+from jaxdl.train.sampling import Sampler, epoch_batches
+from jaxdl.train.steps import Evaluate, Inputs, Loss, Optimizer, advance, begin
 from jaxdl.types import Array, Key, Params
-
-
-class Fit(NamedTuple):
-    """A training run. In an ensemble all but ``steps`` have the member axis first."""
-
-    params: Params  # the last finite ones
-    state: Any  # the model's state
-    optimizer: Any  # the optimizer's state
-    steps: Array  # (r,) int32, updates done at each record
-    history: dict[str, Array]  # (r, ...) each; NaN from the failure on
-    failed_at: Array  # () int32, the first update that was not finite; 0: none
 
 
 def fit(
@@ -33,12 +24,17 @@ def fit(
     *,
     steps: int,
     batch_size: int | None = None,
+    sampler: Sampler = epoch_batches,
+    rows: Array | None = None,
     state: Any = None,
     evaluate: Evaluate | None = None,
     held_out: Any = None,
     record_every: int = 1,
+    early_stopping: EarlyStopping | None = None,
     chunk: int = 1000,
     progress: bool | Callable[[int], object] = False,
+    callback: Callback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Fit:
     """Minimize a loss by gradient steps.
 
@@ -46,7 +42,13 @@ def fit(
     moves the progress bar. If a loss or a parameter is not finite, training stops
     with a warning that names the step and keeps the last finite parameters. Under
     ``vmap`` or ``jit`` of the caller there is no host to look: the run goes to its
-    end, a member that fails stays where it was, and ``failed_at`` says so.
+    end, a member that fails or stops early stays where it was, and ``failed_at`` and
+    ``stopped_at`` say so.
+
+    An optimizer whose update takes them, by name or as ``**extra``, is given
+    ``value`` (of the loss, at the parameters), ``grad``, ``batch``, and
+    ``value_fn(params, batch)``, the loss with the state and the key of this step, by
+    default of its batch. So ``optax.lbfgs`` and line searches work as they are.
 
     Args:
         key: PRNG key, for mini-batches and for the loss.
@@ -54,28 +56,44 @@ def fit(
             metrics a dict of arrays. `jaxdl.train.supervised` builds one.
         params: Where to start: any pytree of floating-point arrays.
         optimizer: A gradient transformation of `jaxdl.optim` or of optax.
-        data: Pytree of arrays with the n examples along their first axis.
+        data: Pytree of arrays with the n examples along their first axis. Integer
+            labels are not checked here (see `jaxdl.train.check_labels`).
         steps: How many updates, ``>= 1``.
-        batch_size: Examples a step, drawn without replacement within an epoch; None
-            for all of them.
+        batch_size: Examples a step; None for all of them.
+        sampler: How batches are drawn: `jaxdl.train.epoch_batches`, without
+            replacement within an epoch, or `jaxdl.train.random_batches`, with.
+        rows: ``(r,)`` integers in 0..n-1, the examples to train on, some perhaps more
+            than once (see `jaxdl.train.bootstrap_rows`); None for all.
         state: The model's state, such as running statistics; None for none.
         evaluate: ``evaluate(params, state, held_out) -> dict`` of arrays, called
-            after the last update of each record.
+            after the last update of each record. `jaxdl.train.evaluator` builds one.
         held_out: What ``evaluate`` gets, such as test data; any pytree of arrays.
         record_every: Updates a record; divides ``steps``. A record is the mean of
             ``"loss"`` and of each metric over its updates, taken before each, and
             what ``evaluate`` returns after the last.
+        early_stopping: When to stop before the end; the parameters are then those of
+            the best record, not the last.
         chunk: About how many steps to run between two looks of the host.
         progress: Whether to show a progress bar; or a function to call with the
             number of steps just done.
+        callback: ``callback(snapshot)``, called at the end of each chunk, such as
+            `jaxdl.train.Tracker`; training stops if it returns True. Set ``chunk`` to
+            how often it shall look.
+        checkpoint: A file to write at the end of each chunk, before the callback, and
+            when interrupted. If it is there, training goes on from it and comes to
+            the same bits as a run without interruption. What the loss and the
+            optimizer compute cannot be compared; all else is.
 
     Returns:
-        Parameters, states and history; after a failure, history up to its chunk.
+        Parameters, states and history. After failing or stopping the history is NaN,
+        and ends with its chunk.
 
     Raises:
-        ValueError: If the sizes do not fit each other.
+        ValueError: If the sizes do not fit each other, or the checkpoint is damaged
+            or of another run.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> from jaxdl import optim
         >>> def loss(w, state, batch, key):
         ...     return jnp.mean((batch - w) ** 2) / 2, (state, {})
@@ -83,135 +101,27 @@ def fit(
         ...           jnp.arange(5.0), steps=40)
         >>> print(f"{run.params:.3f}")
         2.000
-    """  # noqa: DOC502 - make_plan raises it
-    plan = make_plan(loss, optimizer, evaluate, steps, batch_size, record_every, data)
+    """  # noqa: DOC502 - make_plan and drive raise it
+    plan = make_plan(
+        loss,
+        optimizer,
+        evaluate,
+        steps=steps,
+        batch_size=batch_size,
+        sampler=sampler,
+        record_every=record_every,
+        early_stopping=early_stopping,
+        data=data,
+        rows=rows,
+        example=optimizer,
+    )
     return drive(
-        lambda n, carry: _advance(plan, n, carry, data, held_out, key),
+        partial(_advance, plan),
         plan,
-        begin(params, state, optimizer),
-        chunk=chunk,
-        progress=progress,
-        traced=_is_traced((key, params, state, data, held_out)),
+        begin(plan, params, state, None),
+        Inputs(data, held_out, key, rows, None),
+        Host(chunk, progress, callback, checkpoint),
     )
 
 
 _advance = jax.jit(advance, static_argnums=(0, 1))
-
-
-def make_plan(
-    loss: Loss,
-    optimizer: Optimizer,
-    evaluate: Evaluate | None,
-    steps: int,
-    batch_size: int | None,
-    record_every: int,
-    data: Any,
-) -> Plan:
-    """Check the sizes of a training run.
-
-    Args:
-        loss: As in `fit`.
-        optimizer: As in `fit`.
-        evaluate: As in `fit`.
-        steps: As in `fit`.
-        batch_size: As in `fit`.
-        record_every: As in `fit`.
-        data: As in `fit`, or its shapes, of one member.
-
-    Returns:
-        The plan.
-
-    Raises:
-        ValueError: If the sizes do not fit each other.
-    """
-    for name, count in (("steps", steps), ("record_every", record_every)):
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be a positive integer, got {count!r}")
-    if steps % record_every:
-        raise ValueError(f"record_every must divide steps={steps}, got {record_every}")
-    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
-    if len(lengths) != 1 or lengths & {(), (0,)}:
-        raise ValueError(
-            "data must hold arrays with the same number of examples, at least one, "
-            f"along their first axis; got lengths {sorted(lengths)}"
-        )
-    ((n,),) = lengths
-    if batch_size is not None and not 1 <= batch_size <= n:
-        raise ValueError(f"batch_size must lie in 1..{n}, got {batch_size}")
-    return Plan(
-        loss, optimizer, evaluate, batch_size, record_every, steps // record_every
-    )
-
-
-def drive(
-    stretch: Callable[[int, Carry], tuple[Carry, dict[str, Array]]],
-    plan: Plan,
-    carry: Carry,
-    *,
-    chunk: int,
-    progress: bool | Callable[[int], object],
-    traced: bool = False,
-    record_axis: int = 0,
-) -> Fit:
-    """Call a compiled stretch until all records are there or all members failed.
-
-    Args:
-        stretch: ``stretch(n_records, carry) -> (carry, history)``.
-        plan: What is trained.
-        carry: From `begin`.
-        chunk: About how many steps a stretch has.
-        progress: As in `fit`.
-        traced: Whether the arrays are traced, so that the host cannot look.
-        record_axis: The axis of records in each array of the history.
-
-    Returns:
-        The run.
-    """
-    total = plan.n_records
-    size = total if traced else _stretch_size(total, chunk // plan.record_every)
-    done, parts = 0, []
-    shown = progress is True and not traced
-    with bar(total * plan.record_every, "training", show=shown) as drawn:
-        report = progress if callable(progress) else drawn.update
-        while done < total:
-            n = min(size, total - done)
-            carry, history = stretch(n, carry)
-            done += n
-            parts.append(history)
-            if traced or _is_traced(carry):
-                continue
-            report(n * plan.record_every)
-            if bool(jnp.all(carry.failed_at > 0)):
-                step = int(jnp.min(carry.failed_at))
-                warnings.warn(
-                    f"training stopped: update {step} was not finite (lower the "
-                    "learning rate, or look at the data)",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
-                break
-    history = jax.tree.map(lambda *rows: jnp.concatenate(rows, record_axis), *parts)
-    steps = (1 + jnp.arange(done, dtype=jnp.int32)) * plan.record_every
-    return Fit(
-        carry.params, carry.state, carry.optimizer, steps, history, carry.failed_at
-    )
-
-
-def _stretch_size(total: int, wanted: int) -> int:
-    """A divisor of ``total`` near ``wanted``: one program; else ``wanted`` itself."""
-    wanted = max(1, min(wanted, total))
-    for size in range(wanted, math.ceil(wanted / 2) - 1, -1):
-        if total % size == 0:
-            return size
-    return wanted
-
-
-def _is_traced(arrays: Any) -> bool:
-    """Whether any array is a tracer, which lives on no device."""
-    for leaf in jax.tree.leaves(arrays):
-        if isinstance(leaf, jax.Array):
-            try:
-                leaf.devices()
-            except jax.errors.ConcretizationTypeError:
-                return True
-    return False

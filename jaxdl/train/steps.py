@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.optim import apply_updates
-from jaxdl.train.sampling import epoch_batches
+from jaxdl.train.early_stopping import Best, EarlyStopping, begin_best, update_best
+from jaxdl.train.groups import divide
+from jaxdl.train.sampling import Sampler, divisor_near
 from jaxdl.types import Array, Key, Params
 
-Loss = Callable[[Params, Any, Any, Key], tuple[Array, tuple[Any, dict[str, Array]]]]
+Loss = Callable[[Params, Any, Any, Key], tuple[Array, tuple[Any, dict[str, Any]]]]
 """``loss(params, state, batch, key) -> (scalar, (state, metrics))``."""
 
-Evaluate = Callable[[Params, Any, Any], dict[str, Array]]
+Evaluate = Callable[[Params, Any, Any], dict[str, Any]]
 """``evaluate(params, state, held_out) -> metrics``."""
 
 
@@ -35,11 +37,24 @@ class Plan(NamedTuple):
     """What a training run does; hashable, so that compiled programs are found again."""
 
     loss: Loss
-    optimizer: Optimizer
+    optimizer: Optimizer | Callable[..., Optimizer]  # made of hyperparameters, if any
+    extra: tuple[str, ...]  # names of what its update takes besides
     evaluate: Evaluate | None
     batch_size: int | None
+    sampler: Sampler
     record_every: int
     n_records: int
+    early_stopping: EarlyStopping | None
+
+
+class Inputs(NamedTuple):
+    """All that training reads, the same at each stretch."""
+
+    data: Any  # n examples along the first axis of each leaf
+    held_out: Any
+    key: Key
+    rows: Array | None  # (r,) integers, the rows of ``data`` to train on; None: all
+    hyperparameters: Any  # a tuple or a dict of arguments, or None
 
 
 class Carry(NamedTuple):
@@ -50,17 +65,47 @@ class Carry(NamedTuple):
     optimizer: Any  # the optimizer's state
     state: Any  # the model's state
     failed_at: Array  # () int32, the first update that was not finite; 0: none
+    best: Best | None  # for early stopping
 
 
-def begin(params: Params, state: Any, optimizer: Optimizer) -> Carry:
+def made(
+    optimizer: Optimizer | Callable[..., Optimizer], hyperparameters: Any
+) -> Optimizer:
+    """The optimizer of a run.
+
+    Args:
+        optimizer: It, or a function that makes it.
+        hyperparameters: None for the former; else positional arguments, or a dict of
+            arguments by name.
+
+    Returns:
+        The optimizer.
+    """
+    make: Any = optimizer
+    if hyperparameters is None:
+        return make
+    if isinstance(hyperparameters, dict):
+        return make(**hyperparameters)
+    return make(*hyperparameters)
+
+
+def begin(plan: Plan, params: Params, state: Any, hyperparameters: Any) -> Carry:
     """The carry before the first step."""
     zero = jnp.zeros((), jnp.int32)
     params = jax.tree.map(jnp.asarray, params)
-    return Carry(zero, params, optimizer.init(params), state, zero)
+    optimizer = made(plan.optimizer, hyperparameters).init(params)
+    best = begin_best(plan.early_stopping, params, state)
+    return Carry(zero, params, optimizer, state, zero, best)
+
+
+def going(carry: Carry) -> Array:
+    """Whether training has neither failed nor been stopped."""
+    fine = carry.failed_at == 0
+    return fine if carry.best is None else fine & (carry.best.stopped_at == 0)
 
 
 def advance(
-    plan: Plan, n_records: int, carry: Carry, data: Any, held_out: Any, key: Key
+    plan: Plan, n_records: int, carry: Carry, inputs: Inputs
 ) -> tuple[Carry, dict[str, Array]]:
     """Train for ``n_records * plan.record_every`` steps.
 
@@ -71,56 +116,122 @@ def advance(
         plan: What to do; static.
         n_records: How many records; static.
         carry: From `begin` or from the call before.
-        data: Pytree of arrays with the n examples along their first axis.
-        held_out: What ``plan.evaluate`` gets; any pytree of arrays.
-        key: The key of the whole run, the same for each stretch.
+        inputs: What to learn from.
 
     Returns:
         The next carry, and the history: ``(n_records, ...)`` for each metric.
     """
-    batch_key, loss_key = jax.random.split(key)
-    n = jax.tree.leaves(data)[0].shape[0]
+    batch_key, loss_key = jax.random.split(inputs.key)
+    optimizer = made(plan.optimizer, inputs.hyperparameters)
+    n = jax.tree.leaves((inputs.rows, inputs.data))[0].shape[0]
+    whole = inputs.data
+    if plan.batch_size is None and inputs.rows is not None:
+        whole = _take(whole, inputs.rows)
 
     def step(carry: Carry, rows):
-        batch = data if rows is None else jax.tree.map(lambda a: a[rows], data)
-        gradient = jax.value_and_grad(plan.loss, has_aux=True)
-        (value, (state, metrics)), grads = gradient(
-            carry.params, carry.state, batch, jax.random.fold_in(loss_key, carry.step)
+        batch = whole if rows is None else _take(inputs.data, rows)
+        key = jax.random.fold_in(loss_key, carry.step)
+
+        def loss(params, batch=batch):
+            return plan.loss(params, carry.state, batch, key)
+
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, (state, metrics)), grads = gradient(carry.params)
+        offered = {
+            "value": value,
+            "grad": grads,
+            # It takes the batch, since optax passes on to it what it is given besides.
+            "value_fn": lambda params, batch=batch: loss(params, batch)[0],
+            "batch": batch,
+        }
+        updates, opt_state = optimizer.update(
+            grads,
+            carry.optimizer,
+            carry.params,
+            **{name: offered[name] for name in plan.extra},
         )
-        updates, optimizer = plan.optimizer.update(grads, carry.optimizer, carry.params)
         params = apply_updates(carry.params, updates)
         fine = jnp.isfinite(value) & _all_finite(params)
-        failed_at = jnp.where(
-            (carry.failed_at == 0) & ~fine, carry.step + 1, carry.failed_at
+        failed_at = jnp.where(going(carry) & ~fine, carry.step + 1, carry.failed_at)
+        proposed = Carry(
+            carry.step + 1, params, opt_state, state, failed_at, carry.best
         )
-        proposed = (params, optimizer, state)
-        before = (carry.params, carry.optimizer, carry.state)
-        kept = jax.tree.map(
-            lambda new, old: old if new is old else jnp.where(failed_at == 0, new, old),
-            proposed,
-            before,
-        )
-        params, optimizer, state = kept
-        carry = Carry(carry.step + 1, params, optimizer, state, failed_at)
-        return carry, {"loss": value, **metrics}
+        return _if(going(proposed), proposed, carry), {"loss": value, **metrics}
 
-    def record(carry: Carry, _):
-        rows = None
-        if plan.batch_size is not None:
-            rows = epoch_batches(
-                batch_key, carry.step, plan.record_every, n, plan.batch_size
-            )
+    def record(carry: Carry, rows):
         carry, metrics = jax.lax.scan(step, carry, rows, plan.record_every)
-        metrics = {name: jnp.mean(value, axis=0) for name, value in metrics.items()}
+        metrics = jax.tree.map(lambda value: jnp.mean(value, axis=0), metrics)
         if plan.evaluate is not None:
-            metrics |= plan.evaluate(carry.params, carry.state, held_out)
+            metrics |= plan.evaluate(carry.params, carry.state, inputs.held_out)
+        goes = going(carry)
         metrics = {
-            name: jnp.where(carry.failed_at == 0, value, jnp.nan)
-            for name, value in metrics.items()
+            name: jnp.where(goes, value, jnp.nan)
+            for name, value in divide(metrics).items()
         }
+        if carry.best is not None and plan.early_stopping is not None:
+            best = update_best(
+                plan.early_stopping,
+                carry.best,
+                metrics,
+                carry.step,
+                goes,
+                carry.params,
+                carry.state,
+                plan.record_every,
+            )
+            carry = carry._replace(best=best)
         return carry, metrics
 
-    return jax.lax.scan(record, carry, None, n_records)
+    def records(carry: Carry, count: int):
+        if plan.batch_size is None:
+            return jax.lax.scan(record, carry, None, count)
+        shape = (count, plan.record_every, plan.batch_size)
+        rows = plan.sampler(batch_key, carry.step, shape[0] * shape[1], n, shape[2])
+        if inputs.rows is not None:
+            rows = inputs.rows[rows]
+        return jax.lax.scan(record, carry, rows.reshape(shape))
+
+    count = _records_a_draw(plan, n_records, n)
+    if count == n_records:
+        return records(carry, n_records)
+    parts, (many, rest) = [], divmod(n_records, count)
+    carry, history = jax.lax.scan(lambda c, _: records(c, count), carry, None, many)
+    parts.append(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), history))
+    if rest:
+        carry, history = records(carry, rest)
+        parts.append(history)
+    return carry, jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
+
+
+def _records_a_draw(plan: Plan, n_records: int, n: int) -> int:
+    """For how many records to draw row numbers at once.
+
+    Many, since a sampler permutes all rows for the first step of an epoch; but not so
+    many that the row numbers take much memory.
+    """
+    if plan.batch_size is None:
+        return n_records
+    wanted = max(2**18, n) // (plan.record_every * plan.batch_size)
+    return divisor_near(n_records, wanted)
+
+
+def _take(data: Any, rows: Array) -> Any:
+    """Those rows of each leaf."""
+    return jax.tree.map(lambda a: a[rows], data)
+
+
+def _if(condition: Array, proposed: Carry, before: Carry) -> Carry:
+    """The proposed carry; where the condition fails, one that stayed where it was."""
+    names = ("params", "optimizer", "state")
+    kept = {
+        name: jax.tree.map(
+            lambda new, old: old if new is old else jnp.where(condition, new, old),
+            getattr(proposed, name),
+            getattr(before, name),
+        )
+        for name in names
+    }
+    return proposed._replace(**kept)
 
 
 def _all_finite(params: Params) -> Array:

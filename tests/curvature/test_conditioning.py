@@ -40,6 +40,15 @@ def test_singular_is_infinite(planted):
             assert found.smallest == 0
 
 
+def test_solves_cut_short_do_not_converge(planted):
+    spectrum = np.geomspace(1e-3, 5, N) * (-1) ** np.arange(N)
+    with jax.enable_x64(True):
+        operator = from_matrix(planted(spectrum))
+        found = condition_number(operator, KEY, max_iterations=12)
+        assert found.relative_error > 1e-3
+        assert not found.converged
+
+
 def test_nan_does_not_converge():
     with jax.enable_x64(True):
         found = condition_number(from_matrix(np.full((N, N), np.nan)), KEY)

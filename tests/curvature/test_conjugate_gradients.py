@@ -102,6 +102,10 @@ def test_special_cases():
     found = solve(np.full((N, N), np.nan), B)
     assert not found.converged
     assert found.iterations <= 2
+    for bad in (np.nan, np.inf):
+        found = solve(np.eye(N), np.where(np.arange(N) == 1, bad, B))
+        assert not found.converged
+        assert np.isnan(found.x).all()
 
 
 def test_trees_and_dtypes():

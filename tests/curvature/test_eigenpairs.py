@@ -72,6 +72,11 @@ def test_the_whole_space_and_the_smallest_ones(k):
     assert pairs.matvecs == 2 * k
 
 
+def test_more_pairs_than_a_burst_fills():
+    matrix = -3 * np.eye(N)
+    check(solve(matrix, 7, basis_size=18), matrix, np.full(7, -3.0), 1e-12)
+
+
 @pytest.mark.parametrize("name", ["mse", "ce"])
 def test_golden_network(name, golden, losses, batches):
     with jax.enable_x64(True):

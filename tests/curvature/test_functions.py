@@ -82,6 +82,16 @@ def test_a_negative_eigenvalue_gives_nan(planted):
         assert not found.converged
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_vector_that_is_not_finite_gives_nan(bad):
+    with jax.enable_x64(True):
+        operator = matrix_function(from_matrix(np.diag(SPECTRUM)), jnp.exp, 3)
+        vector = jnp.ones(N).at[1].set(bad)
+        assert np.isnan(operator.matvec(vector)).all()
+        assert np.isnan(operator.quadratic_form(vector))
+        assert not operator.matvec(0 * jnp.ones(N)).any()
+
+
 def test_damping_is_mapped_over_and_float32_stays():
     operator = from_matrix(np.diag(SPECTRUM).astype(np.float32))
     with jax.enable_x64(True):

@@ -82,3 +82,43 @@ def test_a_padded_network_is_scaled_by_its_true_widths():
 def test_wrong_calls_say_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         mlp.init(jax.random.key(0), **arguments)
+
+
+def test_activations_by_hand_and_shifts_to_them():
+    params = (
+        nn.Dense(jnp.array([[1.0, -1.0], [2.0, 0.0]]), jnp.array([0.5, 0.0])),
+        nn.Dense(jnp.array([[3.0], [5.0]]), jnp.array([-1.0])),
+    )
+    x = jnp.array([1.0, 1.0])
+    outputs, (hidden,) = mlp.apply_with_activations(params, x)
+    np.testing.assert_allclose(hidden, [3.5, 0.0])
+    np.testing.assert_allclose(outputs, mlp.apply(params, x))
+    outputs, (hidden,) = mlp.apply_with_activations(
+        params, x, shifts=[jnp.array([-0.5, 3.0])]
+    )
+    np.testing.assert_allclose(hidden, [3.0, 2.0])
+    np.testing.assert_allclose(outputs, [18.0])
+
+
+def test_a_padded_network_pads_its_activations():
+    params = mlp.init(jax.random.key(0), (4, 8, 6, 3), widths=(5, 3))
+    first, second = mlp.apply_with_activations(
+        params, jnp.ones(4), activation=jnp.tanh
+    )[1]
+    assert (first.shape, second.shape) == ((8,), (6,))
+    assert np.all(first[:5] != 0)
+    assert np.all(second[:3] != 0)
+    np.testing.assert_array_equal(first[5:], 0)
+    np.testing.assert_array_equal(second[3:], 0)
+
+
+def test_no_hidden_layer_no_activations():
+    params = mlp.init(jax.random.key(0), (4, 3))
+    assert mlp.apply_with_activations(params, jnp.ones(4), shifts=())[1] == ()
+
+
+def test_rejects_shifts_of_other_shapes():
+    params = mlp.init(jax.random.key(0), (4, 8, 3))
+    for shifts in ((), [jnp.ones(7)], [jnp.ones(8), jnp.ones(3)]):
+        with pytest.raises(ValueError, match="shifts must have shapes"):
+            mlp.apply_with_activations(params, jnp.ones(4), shifts=shifts)

@@ -74,6 +74,20 @@ def test_nesterov_without_bias_correction_by_hand():
         np.testing.assert_allclose(got, look_ahead / (np.sqrt(nu) + 0.1), rtol=1e-5)
 
 
+def test_nadam_follows_its_trajectory_by_hand():
+    rate, b1, b2, eps, eps_root = 0.1, 0.8, 0.95, 0.1, 0.02
+    theta, mu, nu = GOLDEN["theta0"], np.zeros(4), np.zeros(4)
+    path = [theta]
+    for t in range(1, 21):
+        g = GOLDEN["H"] @ (theta - GOLDEN["theta_star"])
+        mu, nu = b1 * mu + (1 - b1) * g, b2 * nu + (1 - b2) * g * g
+        ahead = b1 * mu / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+        theta = theta - rate * ahead / (np.sqrt(nu / (1 - b2**t) + eps_root) + eps)
+        path.append(theta)
+    got = descend(optim.nadam(rate, b1, b2, eps, eps_root))
+    np.testing.assert_allclose(got, path, rtol=0, atol=1e-10)
+
+
 def test_scale_of_the_gradient_does_not_matter():
     small = run(optim.adam(0.1, eps=0.0), 1e-3 * G, jnp.zeros(4))
     large = run(optim.adam(0.1, eps=0.0), 1e3 * G, jnp.zeros(4))

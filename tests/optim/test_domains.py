@@ -12,6 +12,8 @@ from jaxdl.optim.domains import not_a_count, outside
         ("[0, inf)", [0, 7], [-1, float("inf")]),
         ("[0, inf]", [0, float("inf")], [-1]),
         ("(0, inf)", [1e-9], [0, 0.0, -1, float("inf")]),
+        ("(0, inf]", [1e-9, float("inf")], [0, -1]),
+        ("[1, inf)", [1, 2.5], [0.9, float("inf")]),
         ("(-inf, inf)", [-3, 0], [float("inf"), -float("inf")]),
     ],
 )
@@ -19,7 +21,9 @@ def test_domains(domain, good, bad):
     for value in good:
         assert outside(domain, x=value) == ""
     for value in [*bad, float("nan")]:
-        assert outside(domain, y=0.5, x=value) == f"x must be in {domain}, got {value}"
+        assert (
+            outside(domain, y=good[0], x=value) == f"x must be in {domain}, got {value}"
+        )
 
 
 def test_counts():

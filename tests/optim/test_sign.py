@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from jaxdl import optim
-from tests.optim.trajectories import run
+from tests.optim.trajectories import GOLDEN, descend, run
 
 RNG = np.random.default_rng(0)
 G = RNG.normal(size=(20, 4)).astype(np.float32)
@@ -30,6 +30,24 @@ def test_lion_by_hand():
     for g, got in zip(G, run(optim.scale_by_lion(b1, b2), G, THETA), strict=True):
         np.testing.assert_array_equal(got, np.sign(b1 * mu + (1 - b1) * g))
         mu = b2 * mu + (1 - b2) * g
+
+
+def test_trajectories_by_hand():
+    rate, b1, b2, decay = 0.05, 0.8, 0.4, 0.3
+    lion = signs = GOLDEN["theta0"]
+    mu, lions, sign_path = np.zeros(4), [lion], [signs]
+    for _ in range(20):
+        g = GOLDEN["H"] @ (lion - GOLDEN["theta_star"])
+        direction = np.sign(b1 * mu + (1 - b1) * g) + decay * lion
+        mu, lion = b2 * mu + (1 - b2) * g, lion - rate * direction
+        g = GOLDEN["H"] @ (signs - GOLDEN["theta_star"])
+        signs = signs - rate * np.sign(g)
+        lions.append(lion)
+        sign_path.append(signs)
+    got = descend(optim.lion(rate, b1, b2, weight_decay=decay))
+    np.testing.assert_allclose(got, lions, rtol=0, atol=1e-10)
+    got = descend(optim.sign_sgd(rate))
+    np.testing.assert_allclose(got, sign_path, rtol=0, atol=1e-10)
 
 
 def test_decay_leaves_out_what_the_mask_says():

@@ -101,3 +101,121 @@ def test_wrong_calls_say_what_is_wrong():
         train.fit_ensemble(
             KEYS, LOSS, PARAMS, ADAM, (X, Y[:, :5]), data_axes=(None, 0), steps=1
         )
+
+
+HELD_OUT = {"held_out": (X[0], LABELS), "held_out_axes": (None, 0)}
+RATES = np.array([0.02, 0.1, 0.3], np.float32)
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        (RATES, np.array([0.9, 0.5, 0.0], np.float32)),
+        {"b1": np.array([0.9, 0.5, 0.0], np.float32), "learning_rate": RATES},
+    ],
+)
+def test_members_have_hyperparameters_of_their_own(hyperparameters):
+    together = train.fit_ensemble(
+        KEYS,
+        LOSS,
+        PARAMS,
+        optim.adam,
+        (X, Y),
+        data_axes=(None, 0),
+        hyperparameters=hyperparameters,
+        **HELD_OUT,
+        **OPTIONS,
+    )
+    for member, (rate, b1) in enumerate(zip(RATES, (0.9, 0.5, 0.0), strict=True)):
+        alone = train.fit(
+            KEYS[member],
+            LOSS,
+            jax.tree.map(lambda a, m=member: a[m], PARAMS),
+            optim.adam(float(rate), b1),
+            (X, Y[member]),
+            held_out=(X[0], LABELS[member]),
+            **OPTIONS,
+        )
+        for name, values in alone.history.items():
+            np.testing.assert_allclose(
+                together.history[name][member], values, rtol=1e-4, atol=1e-5
+            )
+
+
+def test_hyperparameters_are_checked_and_programs_found_again():
+    traces = []
+
+    def loss(w, state, batch, key):
+        traces.append(1)
+        return jnp.sum(w**2) + 0 * jnp.mean(batch), (state, {})
+
+    def run(rates):
+        return train.fit_ensemble(
+            KEYS,
+            loss,
+            jnp.ones((3, 2)),
+            optim.sgd,
+            X,
+            steps=4,
+            chunk=2,
+            hyperparameters=(rates,),
+        )
+
+    first = run(RATES)
+    np.testing.assert_allclose(first.params[:, 0], (1 - 2 * RATES) ** 4, rtol=1e-5)
+    once = len(traces)
+    np.testing.assert_allclose(run(RATES / 2).params[:, 0], (1 - RATES) ** 4, rtol=1e-5)
+    assert len(traces) == once
+    with pytest.raises(ValueError, match=r"learning_rate must .* -0\.5"):
+        run(np.array([0.1, 0.1, -0.5], np.float32))
+    with pytest.raises(ValueError, match="hyperparameters must have a leading axis"):
+        run(RATES[:2])
+    under_jit = jax.jit(lambda rates: run(rates).params)(RATES)
+    np.testing.assert_allclose(under_jit, first.params, rtol=1e-6)
+
+
+def test_networks_of_masked_widths_train_as_one_program():
+    """Each is the narrow network; early stopping, bagging and rates go with it."""
+    widths = jnp.array([2, 5, 8])
+    params = jax.vmap(lambda key, w: mlp.init(key, (4, 8, 3), widths=(w,)))(
+        KEYS, widths
+    )
+    rows = np.stack([np.arange(10), np.arange(10)[::-1], np.repeat([1, 3], 5)])
+    run = train.fit_ensemble(
+        KEYS,
+        LOSS,
+        params,
+        optim.adam,
+        (X, Y),
+        data_axes=(None, 0),
+        rows=rows,
+        hyperparameters=(RATES,),
+        early_stopping=train.EarlyStopping("loss_of_one", 2),
+        **HELD_OUT,
+        **OPTIONS,
+    )
+    for member, width in enumerate([2, 5, 8]):
+        hidden, last = jax.tree.map(lambda a, m=member: a[m], params)
+        narrow = (
+            hidden._replace(kernel=hidden.kernel[:, :width], bias=hidden.bias[:width]),
+            last._replace(kernel=last.kernel[:width]),
+        )
+        alone = train.fit(
+            KEYS[member],
+            LOSS,
+            narrow,
+            optim.adam(float(RATES[member])),
+            (X, Y[member]),
+            rows=rows[member],
+            held_out=(X[0], LABELS[member]),
+            early_stopping=train.EarlyStopping("loss_of_one", 2),
+            **OPTIONS,
+        )
+        assert int(run.best_step[member]) == int(alone.best_step)
+        np.testing.assert_allclose(
+            run.params[1].kernel[member, :width],
+            alone.params[1].kernel,
+            rtol=1e-3,
+            atol=1e-5,
+        )
+        np.testing.assert_array_equal(run.params[0].kernel[member, :, width:], 0)

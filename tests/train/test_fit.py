@@ -20,6 +20,7 @@ def apply(w, x):
 
 LOSS = train.supervised(apply, losses.squared_error, norm=lambda y, _: jnp.sum(y**2))
 ZERO = jnp.zeros((3, 2))
+ADAM = optim.adam(0.1)
 
 
 def test_full_batch_gradient_descent_equals_numpy():
@@ -174,6 +175,78 @@ def test_it_works_under_vmap_over_keys_alone():
     np.testing.assert_allclose(together.params[1], run(keys[1]).params, rtol=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 4, "record_every": 2}])
+@pytest.mark.parametrize("steps", [40, 42])
+def test_programs_are_compiled_at_most_twice(settings, steps):
+    """One stretch is one program; a rest that is shorter is another."""
+    traces = []
+
+    def loss(w, state, batch, key):
+        traces.append(1)
+        return LOSS(w, state, batch, key)
+
+    def run(chunk):
+        train.fit(
+            KEY, loss, ZERO, optim.adam(0.1), DATA, steps=steps, chunk=chunk, **settings
+        )
+
+    run(steps)
+    once = len(traces)
+    traces.clear()
+    train.fit(KEY, loss, ZERO, ADAM, DATA, steps=steps, chunk=4, **settings)
+    assert 0 < len(traces) <= 2 * once
+    traces.clear()
+    train.fit(KEY, loss, ZERO, ADAM, DATA, steps=steps, chunk=4, **settings)
+    assert traces == []
+
+
+@pytest.mark.parametrize(
+    "sampler", [train.epoch_batches, train.random_batches], ids=["epochs", "random"]
+)
+@pytest.mark.parametrize("record_every", [1, 5])
+def test_single_examples(sampler, record_every):
+    """Each update sees the example that the sampler says."""
+
+    def loss(w, state, batch, key):
+        return jnp.sum(w * 0), (state, {"seen": batch[0] * 1.0})
+
+    run = train.fit(
+        KEY,
+        loss,
+        jnp.zeros(()),
+        optim.sgd(0.1),
+        np.arange(12),
+        steps=30,
+        batch_size=1,
+        sampler=sampler,
+        record_every=record_every,
+        chunk=10,
+    )
+    batch_key, _ = jax.random.split(KEY)
+    rows = np.asarray(sampler(batch_key, 0, 30, 12, 1)).reshape(-1, record_every)
+    np.testing.assert_allclose(run.history["seen"], rows.mean(1), rtol=1e-6)
+
+
+def test_row_numbers_are_drawn_in_parts_where_there_are_many():
+    """As under a `jit` of the caller, where the whole run is one stretch."""
+
+    def run(key):
+        return train.fit(
+            key,
+            lambda w, state, batch, key: (w * 0, (state, {"seen": batch[0] * 1.0})),
+            jnp.zeros(()),
+            optim.sgd(0.1),
+            np.arange(12),
+            steps=70,
+            batch_size=2**13,
+            sampler=train.random_batches,
+        ).history["seen"]
+
+    batch_key, _ = jax.random.split(KEY)
+    rows = train.random_batches(batch_key, 0, 70, 12, 2**13)
+    np.testing.assert_array_equal(jax.jit(run)(KEY), rows[:, 0])
+
+
 def test_progress_is_told_every_step():
     done = []
     train.fit(
@@ -192,6 +265,9 @@ def test_progress_is_told_every_step():
         ({"steps": 10, "data": (X, Y[:5])}, "same number of examples"),
         ({"steps": 10, "data": (X[:0], Y[:0])}, "at least one"),
         ({"steps": 10, "data": ()}, "same number of examples"),
+        ({"steps": 10, "sampler": train.random_batches}, "batch_size must be given"),
+        ({"steps": 10, "rows": np.ones((2, 3), int)}, r"rows must be \(r,\) integers"),
+        ({"steps": 10, "rows": np.arange(3), "batch_size": 4}, r"lie in 1\.\.3, got 4"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(change, message):
