@@ -16,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-oldest demo studies test test-slow test-oldest \
-	format lint types check lock build clean
+	bench format lint types check lock build clean
 
 help:  ## list these targets
 	@echo "make TARGET [PY=python3.12] [JAX=cuda13] [ARGS=...]"
@@ -25,7 +25,7 @@ help:  ## list these targets
 	@echo
 	@echo "PY    interpreter or version to build on (default: newest found from 3.11 on)"
 	@echo "JAX   accelerator build of JAX: cuda13, cuda12, tpu (default: CPU)"
-	@echo "ARGS  passed on to pytest or to the studies"
+	@echo "ARGS  passed on to pytest, to the studies or to the benchmark"
 
 setup:  ## make .venv, if it is not there or its inputs have changed
 	@sh scripts/setup.sh $(VENV) constraints.txt "$(PY)" "$(JAX)"
@@ -47,6 +47,10 @@ test-slow: setup  ## run the tests that take longer
 
 test-oldest: setup-oldest  ## run the suite on Python 3.11 and the oldest packages
 	@$(OLDEST)/bin/python -m pytest -m "not slow" $(ARGS)
+
+bench: setup  ## time curvature against its peers, each in its own environment
+	@sh scripts/setup_bench.sh "$(PY)"
+	@$(PYTHON) -m benchmarks.curvature --write $(ARGS)
 
 format: setup  ## rewrite the code in the project's format
 	@$(PYTHON) -m ruff format
@@ -75,6 +79,6 @@ build: setup  ## build the wheel and the source distribution into dist/
 	@$(PYTHON) -m uv build --python $(PYTHON) --quiet
 
 clean:  ## remove environments, caches and build outputs (results stay)
-	rm -rf $(VENV) $(OLDEST) .jax_cache .cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(OLDEST) .venv-bench-* .jax_cache .cache .pytest_cache .ruff_cache \
 		.hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

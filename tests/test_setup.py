@@ -62,6 +62,14 @@ def test_help_lists_every_target():
         assert re.search(rf"^  {target} ", shown, re.M), target
 
 
+@pytest.mark.parametrize("name", ["torch", "matfree"])
+def test_peers_are_pinned_without_an_address(name):
+    lines = (ROOT / f"benchmarks/constraints-{name}.txt").read_text().splitlines()
+    assert re.fullmatch(r"# Python 3\.\d+", lines[0])
+    for line in lines:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+|# [^:]+", line), line
+
+
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-oldest.txt"])
 def test_every_dependency_is_pinned_and_no_address_is_written(name):
     text = (ROOT / name).read_text()

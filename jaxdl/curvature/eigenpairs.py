@@ -152,8 +152,8 @@ class _State(NamedTuple):
 
 
 def _burst(m):
-    """Rows to fill between two looks at the Ritz values."""
-    return max(5, m // 8)
+    """Rows to fill between two looks at the Ritz values: a look costs about m^3."""
+    return max(2, m // 10)
 
 
 @jax.jit(static_argnums=0)
@@ -217,8 +217,10 @@ def _judge(plan, ritz, filled, which, tolerance, found):
     scores = _score(ritz.values, which)
     gap = scores[k - 1] - scores[k]
     # The next pair has settled too, to far below the gap: nothing is left above it. If
-    # there is no gap, any of these may be the new one.
+    # there is no gap, any of these may be the new one. Not before five products: where
+    # all but a few eigenvalues are tiny, so is the residual of a random vector.
     beyond = jnp.all(ritz.residual_norms[: k + 1] <= jnp.maximum(limit, gap) / 128)
+    beyond = beyond & (filled >= min(k + 5, m))
     return settled & changed, settled & ~changed & beyond
 
 

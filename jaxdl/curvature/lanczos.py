@@ -16,6 +16,10 @@ Matvec = Callable[[Array], Array]
 """From ``(p,)`` to ``(p,)``, symmetric."""
 
 
+_BLOCK = 4
+"""Rows to orthogonalize against at a time."""
+
+
 class Basis(NamedTuple):
     """Orthonormal rows Q and the projection Q A Q^T on them.
 
@@ -65,13 +69,24 @@ def extend(matvec: Matvec, basis: Basis, fresh: Callable[[Array], Array]) -> Bas
 
     def start_anew():
         _, outside = orthogonalize(basis.rows, normalize(fresh(j)))
-        return normalize(outside)
+        row = normalize(outside)
+        return row, jnp.zeros_like(row)
 
-    row = jax.lax.cond(basis.coupling == 0, start_anew, lambda: basis.rows[j])
+    def go_on():
+        return basis.rows[j], basis.rows[jnp.maximum(j - 1, 0)]
+
+    row, before = jax.lax.cond(basis.coupling == 0, start_anew, go_on)
     rows = basis.rows.at[j].set(row)
     image = matvec(row)
-    coefficients, rest = orthogonalize(rows, image)
-    coefficients = coefficients[:-1]
+    # Between restarts all components but those along the last two rows are rounding:
+    # so these go first, and one pass over all is enough if it takes little more away.
+    along = jnp.sum(row * image)
+    rest = image - along * row - basis.coupling * before
+    size = norm(rest)
+    coefficients, rest = _pass_over(rows, rest, j + 1)
+    more, rest = _pass_over(rows, rest, jnp.where(norm(rest) < 0.7 * size, j + 1, 0))
+    coefficients = (coefficients + more).at[j].add(along)
+    coefficients = coefficients.at[jnp.maximum(j - 1, 0)].add(basis.coupling)[:-1]
     projected = basis.projected.at[j].set(coefficients).at[:, j].set(coefficients)
     scale = jnp.maximum(basis.scale, norm(image))
     length = norm(rest)
@@ -140,6 +155,30 @@ def orthogonalize(rows: Array, vector: Array) -> tuple[Array, Array]:
     vector = vector - multiply(first, rows)
     second = multiply(rows, vector)
     return first + second, vector - multiply(second, rows)
+
+
+def _pass_over(rows, vector, filled):
+    """Take the components along the filled rows off, a block of rows at a time.
+
+    A block is read once from memory and used twice. The last may overlap the one before
+    it, or hold rows that are zero: neither changes the result.
+    """
+    size = min(_BLOCK, len(rows))
+
+    def take_off(number, carry):
+        coefficients, vector = carry
+        start = jnp.minimum(number * size, len(rows) - size)
+        block = jax.lax.dynamic_slice_in_dim(rows, start, size)
+        part = multiply(block, vector)
+        together = part + jax.lax.dynamic_slice_in_dim(coefficients, start, size)
+        coefficients = jax.lax.dynamic_update_slice_in_dim(
+            coefficients, together, start, 0
+        )
+        return coefficients, vector - multiply(part, block)
+
+    nothing = jnp.zeros(len(rows), vector.dtype)
+    blocks = (filled + size - 1) // size
+    return jax.lax.fori_loop(0, blocks, take_off, (nothing, vector))
 
 
 def normalize(vector: Array) -> Array:

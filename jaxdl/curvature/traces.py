@@ -13,7 +13,7 @@ from jaxdl.curvature import lanczos
 from jaxdl.curvature.operators import LinearOperator
 from jaxdl.types import Array, Key, Params, Scalar
 
-Method = Literal["hutchinson", "hutch++"]
+Method = Literal["hutchinson", "hutch++", "krylov"]
 
 
 class Stopping(NamedTuple):
@@ -54,14 +54,18 @@ def trace(
     Hutchinson: the mean of ``<z, A z>``, with variance ``2 sum_{i != j} A_ij^2`` a
     probe. Hutch++: exact on the span of ``sketch`` products with random vectors, which
     catches the large eigenvalues, and Hutchinson outside it. That takes ``2 sketch``
-    products more and pays where a few eigenvalues dominate the sum of squares.
+    products more and pays where a few eigenvalues dominate the sum of squares. Krylov:
+    the same on the Krylov space of one random vector, which catches isolated large
+    eigenvalues better, for ``sketch`` products; but it sees one eigenvector only of
+    each multiple eigenvalue. All three are unbiased.
 
     Args:
         operator: A, of size p.
         key: PRNG key.
-        method: "hutchinson" or "hutch++".
+        method: "hutchinson", "hutch++" or "krylov".
         stopping: When to stop.
-        sketch: Dimensions to take exactly, for Hutch++, ``>= 1``; at most p are of use.
+        sketch: Dimensions to take exactly, ``>= 1``, but for Hutchinson; at most p are
+            of use. They take ``sketch p`` numbers of memory.
 
     Returns:
         Value and standard error, ``()``.
@@ -73,7 +77,8 @@ def trace(
         Hutchinson (1989), A stochastic estimator of the trace of the influence matrix,
         Communications in Statistics 18(3), 1059-1076. Meyer, Musco, Musco, Woodruff
         (2021), Hutch++: optimal stochastic trace estimation, algorithm 1.
-        https://arxiv.org/abs/2010.09649
+        https://arxiv.org/abs/2010.09649 Chen, Hallman (2023), Krylov-aware stochastic
+        trace estimation. https://arxiv.org/abs/2205.01736
 
     Examples:
         >>> from jaxdl.curvature import from_matrix
@@ -83,7 +88,7 @@ def trace(
     """
     if message := _misfit(method, stopping, sketch):
         raise ValueError(message)
-    return _run("trace", _rows(method, sketch), stopping, operator, key)
+    return _run("trace", method, sketch, stopping, operator, key)
 
 
 def frobenius_norm(
@@ -114,7 +119,7 @@ def frobenius_norm(
     """
     if message := _misfit(method, stopping, sketch):
         raise ValueError(message)
-    return _run("frobenius", _rows(method, sketch), stopping, operator, key)
+    return _run("frobenius", method, sketch, stopping, operator, key)
 
 
 def diagonal(
@@ -129,8 +134,8 @@ def diagonal(
 
     The mean of ``z * (A z)``, entry by entry: the variance of entry i is
     ``sum_{j != i} A_ij^2`` a probe. With P the projection on the span of the sketch,
-    Hutch++ takes the diagonal of ``P A + A P - P A P`` exactly and samples that of
-    ``(1 - P) A (1 - P)``.
+    the other methods take the diagonal of ``P A + A P - P A P`` exactly and sample that
+    of ``(1 - P) A (1 - P)``.
 
     Args:
         operator: A.
@@ -151,7 +156,7 @@ def diagonal(
     """
     if message := _misfit(method, stopping, sketch):
         raise ValueError(message)
-    found = _run("diagonal", _rows(method, sketch), stopping, operator, key)
+    found = _run("diagonal", method, sketch, stopping, operator, key)
     return found._replace(
         value=operator.unravel(found.value),
         standard_error=operator.unravel(found.standard_error),
@@ -160,8 +165,8 @@ def diagonal(
 
 def _misfit(method, stopping, sketch):
     """What to say of arguments outside their domain."""
-    if method not in {"hutchinson", "hutch++"}:
-        return f"method must be 'hutchinson' or 'hutch++', got {method!r}"
+    if method not in {"hutchinson", "hutch++", "krylov"}:
+        return f"method must be 'hutchinson', 'hutch++' or 'krylov', got {method!r}"
     if not isinstance(sketch, int) or sketch < 1:
         return f"sketch must be a positive integer, got {sketch}"
     for name in ("rtol", "atol"):
@@ -175,11 +180,6 @@ def _misfit(method, stopping, sketch):
     return ""
 
 
-def _rows(method, sketch):
-    """How many dimensions to take exactly."""
-    return sketch if method == "hutch++" else 0
-
-
 class _Moments(NamedTuple):
     """Running mean and sum of squared deviations."""
 
@@ -189,12 +189,15 @@ class _Moments(NamedTuple):
     converged: Array
 
 
-@jax.jit(static_argnums=(0, 1))
-def _run(quantity, sketch, stopping, operator, key):
+@jax.jit(static_argnums=(0, 1, 2))
+def _run(quantity, method, sketch, stopping, operator, key):
     """Take the sketch exactly and sample the rest until the rule is met."""
     sketch_key, probe_key = jax.random.split(key)
-    rows = _sketched(operator, min(sketch, operator.size), sketch_key)
-    exact = _exact(quantity, operator, rows)
+    if method == "hutchinson":
+        sketch = 0
+    rows, exact = (_krylov if method == "krylov" else _sketched)(
+        quantity, operator, min(sketch, operator.size), sketch_key
+    )
 
     def finish(moments):
         n = moments.probes.astype(operator.dtype)
@@ -230,20 +233,6 @@ def _run(quantity, sketch, stopping, operator, key):
     return Estimate(*finish(moments), moments.probes, moments.converged)
 
 
-def _exact(quantity, operator, rows):
-    """The part of a quantity that the sketch accounts for."""
-    shape = (operator.size,) if quantity == "diagonal" else ()
-    if not len(rows):
-        return jnp.zeros(shape, operator.dtype)
-    images = jax.lax.map(operator.flat_matvec, rows)
-    if quantity == "trace":
-        return jnp.sum(rows * images)
-    if quantity == "frobenius":
-        return jnp.sum(jnp.square(images))
-    projected = lanczos.multiply(rows, images.T)
-    return jnp.sum(rows * (2 * images - lanczos.multiply(projected, rows)), axis=0)
-
-
 def _sample(quantity, operator, rows, z):
     """The statistic of one probe, off the sketch."""
     outside = _off(rows, z)
@@ -260,8 +249,15 @@ def _off(rows, vector):
     return vector - lanczos.multiply(lanczos.multiply(rows, vector), rows)
 
 
-def _sketched(operator, r, key):
-    """``(r, p)`` rows that span products with random vectors: orthonormal or zero."""
+def _sketched(quantity, operator, r, key):
+    """Rows that span products with random vectors, and what they account for.
+
+    They are ``(r, p)``, orthonormal or zero.
+    """
+    rows = jnp.zeros((r, operator.size), operator.dtype)
+    if not r:
+        shape = (operator.size,) if quantity == "diagonal" else ()
+        return rows, jnp.zeros(shape, operator.dtype)
 
     def add(number, rows):
         image = operator.flat_matvec(_signs(jax.random.fold_in(key, number), operator))
@@ -271,8 +267,43 @@ def _sketched(operator, r, key):
         _, rest = lanczos.orthogonalize(rows, lanczos.normalize(rest))
         return rows.at[number].set(jnp.where(new, lanczos.normalize(rest), 0))
 
-    rows = jnp.zeros((r, operator.size), operator.dtype)
-    return jax.lax.fori_loop(0, r, add, rows) if r else rows
+    rows = jax.lax.fori_loop(0, r, add, rows)
+    if quantity == "trace":
+        forms = jax.lax.map(
+            lambda q: operator.quadratic_form(operator.unravel(q)), rows
+        )
+        return rows, jnp.sum(forms)
+    images = jax.lax.map(operator.flat_matvec, rows)
+    if quantity == "frobenius":
+        return rows, jnp.sum(jnp.square(images))
+    return rows, _diagonal_of(rows, images, lanczos.multiply(rows, images.T))
+
+
+def _krylov(quantity, operator, r, key):
+    """The same for a Krylov space, where Lanczos has done all products."""
+
+    def fresh(number):
+        return _signs(jax.random.fold_in(key, number), operator)
+
+    basis = jax.lax.fori_loop(
+        0,
+        r,
+        lambda _, basis: lanczos.extend(operator.flat_matvec, basis, fresh),
+        lanczos.begin(operator.size, r, operator.dtype),
+    )
+    rows, projected = basis.rows[:r], basis.projected
+    if quantity == "trace":
+        return rows, jnp.trace(projected)
+    if quantity == "frobenius":
+        return rows, jnp.sum(jnp.square(projected)) + jnp.square(basis.coupling)
+    images = lanczos.multiply(projected, rows)
+    images = images.at[-1].add(basis.coupling * basis.rows[r])
+    return rows, _diagonal_of(rows, images, projected)
+
+
+def _diagonal_of(rows, images, projected):
+    """The diagonal of ``P A + A P - P A P``."""
+    return jnp.sum(rows * (2 * images - lanczos.multiply(projected, rows)), axis=0)
 
 
 def _signs(key, operator):

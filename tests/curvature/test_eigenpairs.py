@@ -1,3 +1,5 @@
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,18 @@ def test_without_the_search_copies_are_missed(planted):
     np.testing.assert_allclose(blind.values, [20, 17, 15, 13, 11], atol=1e-3)
     assert blind.converged.all()  # as each of them is an eigenvalue
     assert blind.matvecs < found.matvecs
+
+
+def test_a_search_does_not_take_a_small_product_for_an_empty_space(monkeypatch):
+    """In many dimensions A hardly moves a random vector, whatever its outliers."""
+    module = importlib.import_module("jaxdl.curvature.eigenpairs")
+    monkeypatch.setattr(module, "_burst", lambda m: 1)
+    spectrum = np.r_[2.0, 2.0, 1.0, 1e-3 * RNG.uniform(-1, 1, 200_000)]
+    weights = jnp.asarray(spectrum, jnp.float32)
+    operator = from_matvec(jax.tree_util.Partial(jnp.multiply, weights), weights)
+    pairs = eigenpairs(operator, 2, tol=1e-3, key=KEY)
+    assert pairs.finished
+    np.testing.assert_allclose(pairs.values, [2, 2], rtol=1e-3)
 
 
 def test_what_does_not_converge_is_flagged(planted):

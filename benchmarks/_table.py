@@ -1,0 +1,105 @@
+"""Results as Markdown, between markers of a file."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks._measure import Entry, Row, ratio
+
+
+def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
+    """A table: a line an entry, in the order of rows and then of time.
+
+    Args:
+        subject: Name of the tool whose ratios matter.
+        rows: Rows with their entries.
+
+    Returns:
+        Markdown. The last column compares an entry of the subject with the fastest
+        peer; in bold if that meets the row's target.
+    """
+    lines = [
+        "| row | tool | setting | median ms | least ms | answer | jaxdl / best peer |",
+        "|---|---|---|---:|---:|---|---:|",
+    ]
+    for row, entries in rows:
+        best = best_peer(subject, entries)
+        title = row.title
+        for entry in sorted(entries, key=lambda entry: entry.median):
+            if entry.seconds:
+                times = f"{_ms(entry.median)} | {_ms(min(entry.seconds))}"
+            else:
+                times = "- | -"
+            comparison = ""
+            if entry.tool.name == subject and entry.seconds and best:
+                value = ratio(entry, best)
+                comparison = f"{value:.2f} (target {row.target:g})"
+                if value <= row.target:
+                    comparison = f"**{value:.2f}** (target {row.target:g})"
+            setting = ", ".join(
+                [entry.way] * bool(entry.way)
+                + [
+                    f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+                    for k, v in (entry.setting or {}).items()
+                    if k != "method"
+                ]
+            )
+            note = entry.note.replace("|", "\\|")
+            lines.append(
+                f"| {title} | {entry.tool.name} | {setting} | {times} | {note} "
+                f"| {comparison} |"
+            )
+            title = ""
+    return "\n".join(lines)
+
+
+def best_peer(subject: str, entries: Sequence[Entry]) -> Entry | None:
+    """The fastest entry of another tool, by median.
+
+    Args:
+        subject: Name of the tool that is no peer.
+        entries: Of one row.
+
+    Returns:
+        The entry; None if no peer has times.
+    """
+    peers = [e for e in entries if e.tool.name != subject and e.seconds]
+    return min(peers, key=lambda entry: entry.median, default=None)
+
+
+def facts(about: Mapping[str, str]) -> str:
+    """Where and how the times were taken.
+
+    Args:
+        about: Values by name.
+
+    Returns:
+        Markdown list.
+    """
+    return "\n".join(f"- {name}: {value}" for name, value in about.items())
+
+
+def insert(path: Path, name: str, text: str) -> None:
+    """Put text between the markers ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Args:
+        path: A file that has the markers.
+        name: Of the markers.
+        text: What to put there, in place of what is there.
+
+    Raises:
+        ValueError: If the file does not have each marker once, in this order.
+    """
+    content = path.read_text()
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = content.partition(opening)
+    _, ended, after = rest.partition(closing)
+    if not (found and ended):
+        raise ValueError(f"{path} must have the lines {opening} and {closing}")
+    path.write_text(f"{before}{opening}\n\n{text}\n\n{closing}{after}")
+
+
+def _ms(seconds):
+    """Milliseconds to three digits."""
+    digits = max(0, 2 - math.floor(math.log10(max(seconds * 1e3, 1e-3))))
+    return f"{seconds * 1e3:.{digits}f}"

@@ -1,0 +1,57 @@
+"""A tool for the tests: it doubles numbers, badly at low effort."""
+
+import os
+import time
+
+import numpy as np
+
+PACKAGES = ("numpy",)
+
+
+def prepare(problem):
+    return problem["x"]
+
+
+def ladders(row, facts):
+    return {
+        "double": {
+            "exact": [{"digits": d} for d in facts["digits"]],
+            "hopeless": [{"digits": 0}],
+        },
+        "crash": {"": [{}]},
+        "raise": {"": [{}]},
+        "sleep": {"": [{}]},
+    }[row]
+
+
+def _double(x, setting):
+    def work():
+        print("this goes to the log")
+        return np.round(2 * x, setting["digits"]) + 0 * setting["seed"]
+
+    return work, lambda found: {"doubled": found, "pid": os.getpid()}
+
+
+def _truth(x, setting):
+    return lambda: 2 * x, lambda found: {"doubled": found}
+
+
+def _crash(x, setting):
+    return lambda: os._exit(3), dict
+
+
+def _raise(x, setting):
+    raise RuntimeError("out of luck")
+
+
+def _sleep(x, setting):
+    return lambda: time.sleep(60), dict
+
+
+ROWS = {
+    "double": _double,
+    "truth": _truth,
+    "crash": _crash,
+    "raise": _raise,
+    "sleep": _sleep,
+}
