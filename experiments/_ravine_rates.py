@@ -26,13 +26,9 @@ from jaxdl import curvature
 POLYAK = {
     "kind": "closed form",
     "source": "Polyak (1964), Some methods of speeding up the convergence of iteration "
-    "methods; roots of the recurrence",
+    "methods; Goh (2017), https://distill.pub/2017/momentum",
 }
-NESTEROV = {
-    "kind": "closed form",
-    "source": "Nesterov (2004), Introductory lectures on convex optimization, 2.2; "
-    "roots of the recurrence",
-}
+NESTEROV = {"kind": "closed form", "source": "roots of its recurrence"}
 DESCENT = {"kind": "closed form", "source": "(1 - rate lambda)^t"}
 SOURCES = {
     "gradient_descent": DESCENT,

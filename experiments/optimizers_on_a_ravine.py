@@ -7,9 +7,9 @@ the scale of the axes, but their direction; gradient descent the other way round
 Standardized inputs turn the ravine of least squares into a bowl.
 
 Source: Polyak (1964), Some methods of speeding up the convergence of iteration methods;
-Nesterov (2004), Introductory lectures on convex optimization, 2.2; Sutskever et al.
-(2013), On the importance of initialization and momentum in deep learning; Kingma and
-Ba (2015), https://arxiv.org/abs/1412.6980.
+Goh (2017), https://distill.pub/2017/momentum; Sutskever et al. (2013), On the
+importance of initialization and momentum in deep learning; Kingma and Ba (2015),
+https://arxiv.org/abs/1412.6980.
 
 Run: python -m experiments optimizers_on_a_ravine
 
@@ -71,6 +71,7 @@ PRESETS = {
                 100000.0,
             ),
             seeds=50,
+            limit=200000,
         ),
         axes=_ravine_axes.Config(dim=20, seeds=100, angles=91),
         inputs=_ravine_inputs.Config(dim=20, seeds=100),
