@@ -85,8 +85,8 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         shown_rates = np.array([0.6, 1.7, 2.1]) / config.largest
         shown = np.asarray(every(shown_rates, curvatures, starts, config.steps))
         tick(0.5)
-        oscillates = _bisect(every, curvatures, starts, config, _changes_sign)
-        diverges = _bisect(every, curvatures, starts, config, _rises)
+        oscillates = _bisect(curvatures, starts, config, _changes_sign)
+        diverges = _bisect(curvatures, starts, config, _rises)
         tick(0.5)
     off = np.linalg.norm(paths - exact, axis=3) / np.linalg.norm(exact, axis=3)
     return Result(
@@ -131,14 +131,14 @@ def _rises(path):
     return bool(abs(path[-1, 0]) > abs(path[0, 0]))
 
 
-def _bisect(every, curvatures, starts, config, happens):
+def _bisect(curvatures, starts, config, happens):
     """The least rate at which it happens, for each seed."""
     low, high = np.zeros(len(starts)), np.full(len(starts), 4 / config.largest)
+    each = jax.jit(jax.vmap(_descend, (0, None, 0, None)), static_argnums=3)
     for _ in range(50):
         middle = (low + high) / 2
-        paths = np.asarray(every(middle, curvatures, starts, config.steps))
-        # Each seed has a rate of its own: the diagonal.
-        seen = np.array([happens(paths[s, :, s]) for s in range(len(starts))])
+        paths = np.asarray(each(middle, curvatures, starts[:, None], config.steps))
+        seen = np.array([happens(path[:, 0]) for path in paths])
         low, high = np.where(seen, low, middle), np.where(seen, middle, high)
     return high
 

@@ -57,16 +57,16 @@ class Config:
 PRESETS = {
     "quick": Config(),
     "full": Config(
-        regimes=_rate_regimes.Config(rates=231, seeds=100),
-        drops=_rate_drops.Config(seeds=10000),
-        rules=_rate_rules.Config(rates=60, seeds=10000),
+        regimes=_rate_regimes.Config(rates=231, seeds=50),
+        drops=_rate_drops.Config(seeds=4000),
+        rules=_rate_rules.Config(rates=60, seeds=4000),
         network=_rate_network.Config(
             n_train=1000,
-            steps=2000,
+            steps=1500,
             rates=tuple(2.0 ** (k / 2) for k in range(-16, 4)),
             seeds=5,
             ratios=(0.5, 0.7, 1.0, 1.4, 2.0, 2.4, 2.8, 3.4, 4.0, 4.8, 5.7, 8.0),
-            full_steps=500,
+            full_steps=300,
         ),
     ),
 }

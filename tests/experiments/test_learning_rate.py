@@ -136,6 +136,13 @@ def test_second_moments_by_hand():
     )
 
 
+def test_the_stationary_variance_is_the_fixed_point():
+    c, noise = np.array([1.0, 0.2]), np.array([0.3, 0.1])
+    v = _rate_drops.stationary_variance(0.5, c, noise)
+    np.testing.assert_allclose(v, [0.03, 0.005 / 0.38])
+    np.testing.assert_allclose((1 - 0.5 * c) ** 2 * v + (0.5 * noise) ** 2, v)
+
+
 def test_a_noisy_run_replayed_in_numpy():
     curvatures, noise = np.array([1.0, 0.2]), np.array([0.3, 0.1])
     rates = np.linspace(0.5, 0.1, 6)

@@ -109,6 +109,8 @@ def test_distances_and_steps_replayed_in_numpy(result, name):
     key = jax.random.split(jax.random.key(0), 5)[1]
     with jax.enable_x64(True):
         axes, starts = map(np.asarray, _ravine_rates._draw(key, 2, 4))
+        drawn = jax.random.normal(jax.random.split(key)[1], (2, 4))
+        np.testing.assert_array_equal(starts, drawn)
     np.testing.assert_allclose(axes[1] @ axes[1].T, np.eye(4), atol=1e-12)
     row, x = part.methods.index(name), starts[1]
     for kappa, steps in ((1000.0, 60), (30.0, 3000)):
