@@ -377,9 +377,7 @@ def _rules(result):
             measured=np.max(ratios[1:]),
             high=1.0,
             **OBSERVED,
-            note="above 1: "
-            + (", ".join(_above(ratios)) or "none")
-            + "; these are low too soon for so few steps",
+            note="above 1: " + (", ".join(_above(ratios)) or "none"),
         ),
     ]
 

@@ -13,11 +13,11 @@ moments under gradient noise.
 
 Run: python -m experiments learning_rate
 
-Time: quick 1 minute, full 10 minutes on two cores.
+Time: quick 40 seconds, full 4 minutes on two cores.
 
 Expected: all that is exact holds. Two claims about networks do not: the rate that fails
-is well above 2 / sharpness at the start, and rules that decay fast end above a constant
-rate where steps are few.
+is well above 2 / sharpness at the start, and some rules whose rate is low for most of
+the run end above a constant rate.
 """
 
 from collections.abc import Iterator

@@ -13,7 +13,7 @@ https://arxiv.org/abs/1412.6980.
 
 Run: python -m experiments optimizers_on_a_ravine
 
-Time: quick 20 seconds, full 5 minutes on two cores.
+Time: quick 20 seconds, full 3 minutes on two cores.
 
 Expected: every claim holds. The slope of heavy ball is a little above 1/2, as the
 double roots of its best setting delay it by a factor that grows with the logarithm.
