@@ -125,7 +125,8 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         square=float(whole @ whole),
         along=np.mean((noise @ directions.T) ** 2, axis=0),
         library=library,
-        **first,
+        mean_error=first["mean_error"],
+        epoch_error=first["epoch_error"],
         **{
             name: np.swapaxes(
                 np.stack([part[name] for part in parts]).reshape(
@@ -157,7 +158,9 @@ _supervised = train.supervised(mlp.apply, losses.cross_entropy)
 
 def _loss(params, batch):
     """The mean loss, as `curvature.gradient_noise_scale` takes it."""
-    return _supervised(params, None, batch, None)[0]
+    x, y = batch
+    outputs = jax.vmap(mlp.apply, (None, 0))(params, x)
+    return jnp.mean(jax.vmap(losses.cross_entropy)(outputs, y))
 
 
 def _flat_gradient(params, batch):

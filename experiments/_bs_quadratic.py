@@ -396,13 +396,22 @@ def plot(result: Result) -> Plot:
     )
     left.axhline(fewest, color=GRAY, ls=":", lw=0.8, label="without noise")
     left.plot(result.sizes, hyperbola(result), color=ORANGE, lw=0.9, label="their sum")
-    left.set(ylabel="updates to the target", ylim=(fewest / 2, None))
+    left.set(
+        ylabel="updates to the target",
+        ylim=(fewest / 2, None) if fewest > 0 else (1, LONGEST),
+    )
     right.plot(result.sizes, result.best[:-1], "s-", color=VERMILLION)
     right.axhline(2.0, color=GRAY, ls=":", lw=0.8, label="stable below")
-    right.set(ylabel="best learning rate")
+    right.set(ylabel="best learning rate", ylim=(result.rates[0], 4))
     for axes in (left, right):
-        axes.axvline(critical, color=GREEN, lw=0.8, label="critical size")
-        axes.set(xscale="log", yscale="log", xlabel="batch size S (examples)")
+        if np.isfinite(critical):
+            axes.axvline(critical, color=GREEN, lw=0.8, label="critical size")
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="batch size S (examples)",
+            xlim=(result.sizes[0] / 1.5, result.sizes[-1] * 1.5),
+        )
         axes.legend(loc="upper right" if axes is left else "lower right")
     return Plot(
         drawn,

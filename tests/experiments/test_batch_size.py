@@ -239,7 +239,7 @@ def test_diminishing_returns_are_told_from_none():
     assert all(f.holds for f in _bs_training.check(good))
     for steps in ([3000, 2900, 2800, 2700, 1000], [3000, 300, 30, 3, 0.3]):
         found = _bs_training.check(courses(steps))
-        for words in ("quarter of", "saves little", "returns diminish"):
+        for words in ("in proportion while", "saves little", "returns diminish"):
             assert not holds(found, words), (steps, words)
     found = _bs_training.check(courses([3000, 800, 220, 100, 90], (1e5, 1e4)))
     assert not holds(found, "critical batch size")
@@ -318,7 +318,7 @@ CHANGES = {
         {"target": 1.9},
         {"sizes": (1, 4, 16, 50)},
         {"rates": (0.02, 0.1)},
-        {"seeds": 1},
+        {"seeds": 3},
         {"looks": 1},
     ],
     "timing": [{"hidden": 16}, {"sizes": (1, 2, 4, 16)}, {"repeats": 2}],
@@ -360,6 +360,7 @@ def test_no_setting_is_left_untested():
         (lambda: _bs_training.Config(sizes=(1, 2, 3)), r"training\.sizes must be 4"),
         (lambda: _bs_training.Config(n_train=1000), r"training\.n_train must be"),
         (lambda: _bs_training.Config(target=0.0), r"training\.target"),
+        (lambda: _bs_training.Config(seeds=1), r"training\.seeds must be >= 2"),
         (lambda: _bs_training.Config(looks=0), r"training\.looks"),
         (lambda: _bs_timing.Config(sizes=(1, 2, 3)), r"timing\.sizes"),
         (lambda: _bs_timing.Config(repeats=0), r"timing\.repeats"),
