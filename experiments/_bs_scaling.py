@@ -20,8 +20,8 @@ def critical_size(sizes: np.ndarray, steps: np.ndarray, fewest: float) -> float:
 
     Examples:
         >>> sizes = np.array([1.0, 10.0, 100.0, 1000.0])
-        >>> print(critical_size(sizes, 50 * (1 + 10 / sizes), 50.0).round(6))
-        10.0
+        >>> print(f"{critical_size(sizes, 50 * (1 + 10 / sizes), 50.0):.4f}")
+        10.0000
     """
     above = np.flatnonzero(steps > 2 * fewest)
     if not len(above) or above[-1] + 1 == len(sizes):
