@@ -371,8 +371,8 @@ def plot(result: Result) -> Plot:
         drawn,
         caption="A network on handwritten digits. Left: updates to the target with the "
         "best constant rate for each batch size; each point a seed. Right: the noise "
-        "scale along the run with the largest batch, thin lines single seeds where their "
-        "estimate is positive. The "
+        "scale along the run with the largest batch, thin lines single seeds "
+        "where their estimate is positive. The "
         f"critical size, {critical:.3g}, needs twice the fewest updates.",
         alt="Updates to the target against the batch size, both logarithmic: from "
         f"{steps[0]:.4g} at size {result.sizes[0]} nearly in proportion, then flat at "

@@ -1,6 +1,7 @@
 """The study at tiny size: its parts, its claims, its settings."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,23 @@ def test_the_moments_are_those_of_replayed_batches():
     along = (means.mean(0) - whole) @ whole / np.linalg.norm(whole)
     np.testing.assert_allclose(part.bias[1, 1, 0], along, atol=1e-10)
     assert all(len({*row}) == 4 for row in picked.tolist())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_predicted_variances_are_those_of_all_batches(result, size):
+    rows = np.random.default_rng(0).normal(size=5)
+    part = dataclasses.replace(
+        result.gradient,
+        n=5,
+        sizes=np.array([size]),
+        trace=rows.var(),
+        along=np.array([rows.var()]),
+    )
+    draws = itertools.product(rows, repeat=size), itertools.combinations(rows, size)
+    expected = [np.var([np.mean(batch) for batch in every]) for every in draws]
+    found = _bs_gradient.predicted(part)
+    np.testing.assert_allclose(found[:, 0, 0], expected, atol=1e-15)
+    np.testing.assert_allclose(found[:, 0, 1], expected, atol=1e-15)
 
 
 def test_wrong_moments_are_found(result):
