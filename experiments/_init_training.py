@@ -262,8 +262,9 @@ def check(result: Result) -> list[Finding]:
             ),
             close(
                 f"{name}: depth is limited least at variance "
-                f"{result.variances[best]:g} / width, where the recursion has chi^depth nearest to 1: deepest "
-                "networks that learn there less the deepest at all",
+                f"{result.variances[best]:g} / width, where the recursion has "
+                "chi^depth nearest to 1: deepest networks that learn there less the "
+                "deepest at all",
                 expected=0,
                 measured=depth[best] - depth.max(),
                 tolerance=0,
