@@ -192,11 +192,11 @@ def problem(key: jax.Array, n: int, d: int) -> Problem:
     """
     table = data.digits()
     rows = np.asarray(jax.random.permutation(key, len(table.x)))[: 2 * n]
-    x, y = table.x[rows], table.y[rows].astype(np.int32)
-    mean = x[:n].mean(0)
-    _, singular, directions = np.linalg.svd(x[:n] - mean, full_matrices=False)
+    raw, y = table.x[rows], table.y[rows].astype(np.int32)
+    mean = raw[:n].mean(0)
+    _, singular, directions = np.linalg.svd(raw[:n] - mean, full_matrices=False)
     whiten = directions[:d].T / singular[:d] * np.sqrt(n)
-    x = np.float32((x - mean) @ whiten)
+    x = np.asarray((raw - mean) @ whiten, np.float32)
     return Problem(x[:n], y[:n], x[n:], y[n:])
 
 
