@@ -73,7 +73,109 @@ xavier_uniform = variance_scaling(1.0, "average", "uniform")
 """As `xavier_normal`, uniform on ``sqrt(6 / (fan_in + fan_out)) [-1, 1]``."""
 
 
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """Uniformly random matrices with orthonormal rows or columns, times ``scale``.
+
+    ``scale Q`` with Q of Haar's distribution: from the QR decomposition of a Gaussian
+    matrix or, in a padded layer, its polar decomposition. Every singular value is
+    ``scale``, so a stack of square linear layers keeps all lengths, not only in the
+    mean as Gaussian weights do. A square one has variance ``scale^2 / fan_in``: take
+    ``sqrt(2)`` with ReLU. In a padded layer the block of the true fans is orthogonal,
+    and the rest is zero.
+
+    Args:
+        scale: Singular values, ``>= 0``. (It is a factor of the weights;
+            ``gain`` in `variance_scaling` is one of their variance.)
+
+    Returns:
+        An initializer, of matrices only: it raises a ``ValueError`` for other shapes.
+
+    Raises:
+        ValueError: If ``scale`` is negative.
+
+    References:
+        Saxe, McClelland, Ganguli (2013), Exact solutions to the nonlinear dynamics of
+        learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
+
+    Examples:
+        >>> kernel = orthogonal()(jax.random.key(0), (3, 2), 3, 2)
+        >>> print(abs(kernel.T @ kernel).round(4))
+        [[1. 0.]
+         [0. 1.]]
+    """
+    if scale < 0:
+        raise ValueError(f"scale must be >= 0, got {scale}")
+
+    def initialize(key, shape, fan_in, fan_out, dtype=float):
+        if message := _not_a_matrix("orthogonal", shape):
+            raise ValueError(message)
+        draws = jax.random.normal(key, shape, dtype)
+        wide = jnp.promote_types(draws.dtype, jnp.float32)  # LAPACK has no float16
+        if isinstance(fan_in, int) and (fan_in, fan_out) == tuple(shape):
+            return (scale * _haar(draws.astype(wide))).astype(draws.dtype)
+        rows, columns = (jnp.arange(n) for n in shape)
+        inside = (rows < fan_in)[:, None] & (columns < fan_out)[None, :]
+        left, _, right = jnp.linalg.svd(
+            jnp.where(inside, draws, 0).astype(wide), full_matrices=False
+        )
+        # Beyond the true rank the vectors are arbitrary.
+        kept = jnp.arange(min(shape)) < jnp.minimum(fan_in, fan_out)
+        left = jnp.where(kept[None, :], left, 0)
+        factor = jnp.matmul(left, right, precision="highest")
+        return (scale * factor).astype(draws.dtype)
+
+    return initialize
+
+
+def scaled_identity(scale: float = 1.0) -> Initializer:
+    """``scale`` on the diagonal and zero elsewhere; nothing is drawn.
+
+    A rectangular layer hands on the first inputs, and leaves out the others or fills
+    up with zeros. Units that get the same inputs stay the same: see that data or later
+    layers tell them apart.
+
+    Args:
+        scale: The diagonal.
+
+    Returns:
+        An initializer, of matrices only: it raises a ``ValueError`` for other shapes.
+
+    References:
+        Le, Jaitly, Hinton (2015), A simple way to initialize recurrent networks of
+        rectified linear units. https://arxiv.org/abs/1504.00941
+
+    Examples:
+        >>> print(scaled_identity(2.0)(jax.random.key(0), (2, 3), 2, 3))
+        [[2. 0. 0.]
+         [0. 2. 0.]]
+    """
+
+    def initialize(key, shape, fan_in, fan_out, dtype=float):
+        del key, fan_in, fan_out
+        if message := _not_a_matrix("scaled_identity", shape):
+            raise ValueError(message)
+        return scale * jnp.eye(*shape, dtype=dtype)
+
+    return initialize
+
+
 def zeros(key, shape, fan_in, fan_out, dtype=float) -> Array:
     """Zeros: for biases. Weights that all start at zero never learn."""
     del key, fan_in, fan_out
     return jnp.zeros(shape, dtype)
+
+
+def _haar(draws):
+    """Orthonormal rows or columns from Gaussian entries."""
+    tall = draws.shape[0] >= draws.shape[1]
+    q, r = jnp.linalg.qr(draws if tall else draws.T)
+    signs = jnp.where(jnp.diagonal(r) < 0, -1, 1)  # else they are LAPACK's choice
+    q = q * signs[None, :].astype(q.dtype)
+    return q if tall else q.T
+
+
+def _not_a_matrix(name, shape):
+    """What to say of a shape that has not rows and columns."""
+    if len(shape) == 2 and 0 not in shape:
+        return ""
+    return f"{name} weights must be a matrix, got shape {shape}"

@@ -40,6 +40,64 @@ def test_the_fan_may_be_traced_and_the_dtype_is_kept():
     np.testing.assert_allclose(draw(2), 2 * draw(8), rtol=1e-2)
 
 
+@pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7)])
+def test_orthogonal_weights_have_equal_singular_values(shape):
+    draws = nn.orthogonal(1.5)(jax.random.key(1), shape, *shape)
+    assert draws.dtype == np.float32
+    np.testing.assert_allclose(
+        np.linalg.svd(draws, compute_uv=False), 1.5, rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("fan", [3, np.float32(3)])
+def test_orthogonal_weights_favour_no_direction(fan):
+    """Haar: entries have mean 0, variance 1/n, fourth moment 3 / (n (n + 2))."""
+    keys = jax.random.split(jax.random.key(0), 4000)
+    draw = nn.orthogonal()
+    draws = np.asarray(jax.jit(jax.vmap(lambda key: draw(key, (3, 3), fan, fan)))(keys))
+    np.testing.assert_allclose(draws.mean(0), 0, atol=4 * np.sqrt(1 / 3 / 4000))
+    np.testing.assert_allclose((draws**2).mean(0), 1 / 3, atol=4 * 0.3 / 63)
+    np.testing.assert_allclose((draws**4).mean(0), 1 / 5, atol=4 * 0.27 / 63)
+    np.testing.assert_allclose(np.linalg.det(draws).mean(), 0, atol=4 / 63)
+
+
+@pytest.mark.parametrize("fans", [(5, 3), (3, 5), (4, 4)])
+def test_a_padded_orthogonal_layer_is_orthogonal_at_its_true_size(fans):
+    draw = jax.jit(lambda *f: nn.orthogonal()(jax.random.key(0), (6, 7), *f))
+    draws = np.array(draw(*fans))
+    inside = draws[: fans[0], : fans[1]]
+    np.testing.assert_allclose(np.linalg.svd(inside, compute_uv=False), 1, rtol=1e-5)
+    draws[: fans[0], : fans[1]] = 0
+    np.testing.assert_allclose(draws, 0, atol=1e-6)
+
+
+def test_orthogonal_keeps_the_dtype():
+    assert (
+        nn.orthogonal()(jax.random.key(0), (3, 3), 3, 3, "float16").dtype == "float16"
+    )
+    with jax.enable_x64(True):
+        draws = nn.orthogonal()(jax.random.key(0), (9, 9), 9, 9)
+        assert draws.dtype == np.float64
+        np.testing.assert_allclose(draws.T @ draws, np.eye(9), atol=1e-13)
+
+
+def test_scaled_identity():
+    draws = nn.scaled_identity(0.5)(jax.random.key(0), (3, 2), 3, 2, "float16")
+    assert draws.dtype == "float16"
+    np.testing.assert_array_equal(draws, [[0.5, 0], [0, 0.5], [0, 0]])
+
+
+@pytest.mark.parametrize("make", [nn.orthogonal, nn.scaled_identity])
+def test_matrices_only(make):
+    with pytest.raises(ValueError, match=r"must be a matrix, got shape \(2, 3, 4\)"):
+        make()(jax.random.key(0), (2, 3, 4), 6, 4)
+
+
+def test_a_negative_scale_is_named():
+    with pytest.raises(ValueError, match="scale must be >= 0, got -1"):
+        nn.orthogonal(-1.0)
+
+
 def test_zeros():
     np.testing.assert_array_equal(nn.zeros(jax.random.key(0), (2, 3), 2, 3), 0)
 
