@@ -99,8 +99,9 @@ def diagnose(
 
     ==================== ======================================================
     incorrect gradients  the check says "wrong"
-    instability          the loss is not finite, or ends high above its lowest
-                         level; a gradient norm jumps or is not finite
+    instability          the loss is not finite, or ends above where it began or
+                         high above its lowest level; a gradient norm jumps or is
+                         not finite
     oscillations         a period in the loss; updates that take each other back
     fluctuations         noise in the loss, without a period
     slow progress        a straight line, still falling at the end
@@ -209,7 +210,7 @@ def _of_loss(shape: CurveShape):
             record=shape.first_bad,
         )
         return
-    unstable = shape.rises and shape.rise > GIVEN_BACK
+    unstable = shape.leaps or (shape.rises and shape.rise > GIVEN_BACK)
     if shape.period and shape.amplitude > VISIBLE:
         yield _symptom(
             "oscillations",
@@ -228,7 +229,11 @@ def _of_loss(shape: CurveShape):
             noise=shape.noise,
             alternation=shape.alternation,
         )
-    if unstable:
+    if shape.leaps:
+        yield _symptom(
+            "instability", "the loss ends above where it began", rise=shape.rise
+        )
+    elif unstable:
         yield _symptom(
             "instability",
             "the loss rises: at its end by {rise:.2g} of its descent",

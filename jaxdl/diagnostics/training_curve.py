@@ -32,6 +32,7 @@ class CurveShape:
     first_bad: int  # the first record that is not finite; -1: none
     descends: bool  # whether the descent stands out of the noise
     rises: bool  # whether the end stands out of the noise above the lowest level
+    leaps: bool  # whether it stands out of the noise of records above the first one
     rise: float  # last level - lowest level; 0: it ends at its best
     thirds: tuple[float, float, float]  # shares of the descent to the last level
     plateau: float  # the longest stretch without descent before more of it, of the run
@@ -78,7 +79,17 @@ def curve_shape(values: Any) -> CurveShape:
     if len(bad):
         nan = math.nan
         return CurveShape(
-            int(bad[0]), False, False, nan, (nan, nan, nan), nan, nan, nan, 0, nan
+            int(bad[0]),
+            False,
+            False,
+            False,
+            nan,
+            (nan, nan, nan),
+            nan,
+            nan,
+            nan,
+            0,
+            nan,
         )
     # In the middle of the range, first: differences of huge numbers may overflow.
     size = np.max(np.abs(curve))
@@ -108,6 +119,7 @@ def curve_shape(values: Any) -> CurveShape:
         first_bad=-1,
         descends=bool(descends),
         rises=bool(last - lowest > far),
+        leaps=bool(last - curve[0] > STANDS_OUT * max(noise, of_levels)),
         rise=float((last - lowest) / descent) if descent > 0 else math.inf,
         thirds=_thirds(first, levels),
         plateau=_plateau(levels, descent, of_a_level) if descends else 0.0,

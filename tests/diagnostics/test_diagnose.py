@@ -264,3 +264,10 @@ def test_a_wrong_gradient():
 def test_wrong_calls_say_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         diagnose(**({"loss": HEALTHY} | arguments))
+
+
+def test_a_loss_that_leaps_and_stays_is_unstable():
+    loss = np.r_[2.3, np.full(99, 40.0)]
+    (found,) = diagnose(loss)
+    assert found.problem == "instability"
+    assert found.symptom == "the loss ends above where it began"

@@ -155,3 +155,23 @@ def test_rejects_what_is_no_curve():
     for values in (np.ones(49), np.ones((2, 60)), 1.0, ["a"] * 60):
         with pytest.raises(ValueError, match="values must be a real vector of 50"):
             curve_shape(values)
+
+
+@pytest.mark.parametrize("height", [3.0, 5.0, 1e11])
+def test_a_loss_that_leaps_at_once_and_stays(height):
+    """It has no lower level to rise from but its first record."""
+    curve = height + 0.1 * NOISE
+    curve[0] = 2.3
+    shape = curve_shape(curve)
+    assert shape.leaps == (height > 2.9)
+    back = np.concatenate([curve[:40], np.full(N - 40, 1.0)])
+    assert not curve_shape(back).leaps
+    assert not curve_shape(curve[::-1]).leaps
+
+
+def test_noise_seldom_leaps():
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        flat = rng.normal(size=N)
+        assert not curve_shape(flat).leaps
+        assert not curve_shape(flat + 5 * np.exp(-10 * T)).leaps
