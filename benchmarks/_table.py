@@ -15,27 +15,27 @@ def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
         rows: Rows with their entries.
 
     Returns:
-        Markdown. The last column compares an entry of the subject with the fastest
-        peer; in bold if that meets the row's target.
+        Markdown. The last columns compare an entry of the subject with the fastest
+        peer, and with the fastest that has a tolerance and so stops by itself; in bold
+        if that meets the row's target.
     """
     lines = [
-        "| row | tool | setting | median ms | least ms | answer | jaxdl / best peer |",
-        "|---|---|---|---:|---:|---|---:|",
+        "| row | tool | setting | median ms | least ms | answer | jaxdl / best peer "
+        "| jaxdl / best that stops by itself |",
+        "|---|---|---|---:|---:|---|---:|---:|",
     ]
     for row, entries in rows:
-        best = best_peer(subject, entries)
+        stopping = [entry for entry in entries if "tol" in (entry.setting or {})]
+        rivals = best_peer(subject, entries), best_peer(subject, stopping)
         title = row.title
         for entry in sorted(entries, key=lambda entry: entry.median):
             if entry.seconds:
                 times = f"{_ms(entry.median)} | {_ms(min(entry.seconds))}"
             else:
                 times = "- | -"
-            comparison = ""
-            if entry.tool.name == subject and entry.seconds and best:
-                value = ratio(entry, best)
-                comparison = f"{value:.2f} (target {row.target:g})"
-                if value <= row.target:
-                    comparison = f"**{value:.2f}** (target {row.target:g})"
+            comparisons = ["", ""]
+            if entry.tool.name == subject and entry.seconds:
+                comparisons = [_comparison(entry, rival, row) for rival in rivals]
             setting = ", ".join(
                 [entry.way] * bool(entry.way)
                 + [
@@ -47,10 +47,19 @@ def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
             note = entry.note.replace("|", "\\|")
             lines.append(
                 f"| {title} | {entry.tool.name} | {setting} | {times} | {note} "
-                f"| {comparison} |"
+                f"| {' | '.join(comparisons)} |"
             )
             title = ""
     return "\n".join(lines)
+
+
+def _comparison(entry: Entry, rival: Entry | None, row: Row) -> str:
+    """A ratio with its target, in bold if it is met."""
+    if rival is None:
+        return ""
+    value = ratio(entry, rival)
+    text = f"{value:.2f}"
+    return f"{f'**{text}**' if value <= row.target else text} (target {row.target:g})"
 
 
 def best_peer(subject: str, entries: Sequence[Entry]) -> Entry | None:

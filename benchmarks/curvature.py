@@ -87,7 +87,7 @@ def judge_trace(setting, answers, truth, files) -> Verdict:
         note += f", {_range(answers)} products"
     known = _enough_probes(setting, truth) or "says" in answers[0]
     says = all(answer.get("says", True) for answer in answers)
-    return Verdict(bool(says and error <= STANDARD_ERROR * (3 if known else 1)), note)
+    return Verdict(bool(says and error <= STANDARD_ERROR * (2 if known else 1)), note)
 
 
 def _enough_probes(setting: dict, truth: Mapping[str, Any]) -> bool:

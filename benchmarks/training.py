@@ -5,7 +5,7 @@ from start to end: by `jaxdl.train.fit_ensemble`, and one after the other by two
 The lean loop indexes NumPy arrays; the other draws and indexes with JAX, as Flax's
 examples do. Times are seconds of the processor for one update of one network, without
 compiling, the least of several turns; some members stand for all in the loops. Run with
-``taskset -c 0 python benchmarks/training.py`` for one core.
+``taskset -c 0 python -m benchmarks.training`` for one core.
 """
 
 import time
@@ -22,7 +22,7 @@ from jaxdl.models import mlp
 
 MEMBERS, STEPS, TURNS = 64, 1100, 3
 TABLE = data.digits()
-X = np.asarray(TABLE.x[:1437], np.float32).reshape(1437, 64) / 16
+X = np.asarray(TABLE.x[:1437], np.float32).reshape(1437, 64)
 Y = np.asarray(TABLE.y[:1437], np.int32)
 ADAM = optim.adam(1e-3)
 LOSS = train.supervised(mlp.apply, losses.cross_entropy)
@@ -59,15 +59,15 @@ def loop(way, step, network, batch_size, members=2):
         key, rng = jax.random.key(seed), np.random.default_rng(seed)
         params = network.init(key, X[:1])
         state = optax.adam(1e-3).init(params)
-        for t in range(STEPS):
-            if t % per_epoch == 0:
-                if way is ROWS_ON_HOST:
-                    order = rng.permutation(len(X))
-                else:
-                    order = jax.random.permutation(jax.random.fold_in(key, t), len(X))
-                order = order[: per_epoch * batch_size].reshape(per_epoch, batch_size)
-            rows = order[t % per_epoch]
-            params, state, _ = step(params, state, x[rows], y[rows])
+        for epoch in range(STEPS // per_epoch):
+            if way is ROWS_ON_HOST:
+                order = rng.permutation(len(X))
+            else:
+                order = jax.random.permutation(jax.random.fold_in(key, epoch), len(X))
+            order = order[: per_epoch * batch_size].reshape(per_epoch, batch_size)
+            for batch in range(per_epoch):
+                rows = order[batch]
+                params, state, _ = step(params, state, x[rows], y[rows])
         jax.block_until_ready(params)
     return members
 

@@ -19,7 +19,10 @@ def ladders(row, facts):
     """Tolerances."""
     return {
         "hvp": {"": [{}]},
-        "eigenpairs": {"": [{"tol": facts["bound"] / 2**i} for i in range(4)]},
+        "eigenpairs": {
+            way: [{"tol": facts["bound"] / 2**i, "search": search} for i in range(4)]
+            for way, search in (("", True), ("no search for missed pairs", False))
+        },
         "trace": {
             name: [
                 {"method": name.lower(), "rtol": facts["standard_error"], "sketch": n}
@@ -46,9 +49,8 @@ def _eigenpairs(prepared, setting):
     key = jax.random.key(setting["seed"])
 
     def work():
-        return jax.block_until_ready(
-            eigenpairs(operator, 5, tol=setting["tol"], key=key)
-        )
+        options = {"tol": setting["tol"], "search": setting["search"]}
+        return jax.block_until_ready(eigenpairs(operator, 5, key=key, **options))
 
     return work, lambda found: {
         "values": found.values,

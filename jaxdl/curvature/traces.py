@@ -20,7 +20,9 @@ class Stopping(NamedTuple):
     """When a mean over probes is good enough.
 
     Sampling stops when the standard error is at most ``rtol`` times the estimate or at
-    most ``atol``; for a diagonal both stand for Euclidean norms.
+    most ``atol``; for a diagonal both stand for Euclidean norms. After 30 probes the
+    standard error is itself uncertain by a seventh, and errors are up to a quarter
+    larger than it says; after 100 the two agree.
     """
 
     rtol: Scalar = 0.01

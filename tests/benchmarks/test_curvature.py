@@ -65,7 +65,7 @@ def test_vectors_are_flattened_as_the_matrix_is(truth):
 def test_rows_give_what_they_say(tool, truth):
     found = answer(tool, "hvp", {})
     assert curvature.judge_product({}, [found], truth, [None]).good
-    setting = {"steps": 20, "full": True, "tol": 1e-4}
+    setting = {"steps": 20, "full": True, "tol": 1e-4, "search": True}
     found = answer(tool, "eigenpairs", setting)
     np.testing.assert_allclose(found["values"], truth["values"][:5], rtol=1e-3)
     overlaps = abs(np.sum(found["vectors"] * truth["vectors"][:5], axis=1))

@@ -104,6 +104,9 @@ def test_ratios_are_of_the_same_round():
     row = Row("x", "title", judge, target=0.6)
     text = _table.table("jaxdl", [(row, [slow, theirs, ours])])
     assert "| title | jaxdl |  | 3000 | 1000 |  | **0.50** (target 0.6) |" in text
+    stops = Entry(peer, "stops", {"tol": 0.1}, seconds=[2.0, 16.0, 6.0])
+    text = _table.table("jaxdl", [(row, [theirs, ours, stops])])
+    assert "| **0.50** (target 0.6) | **0.50** (target 0.6) |" in text
     missed = _table.table("jaxdl", [(Row("x", "t", judge, target=0.4), [theirs, ours])])
     assert "| 0.50 (target 0.4) |" in missed
 

@@ -73,6 +73,28 @@ def test_stops_by_its_rule(quantity, method, planted):
     assert found.probes == 35
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_the_error_is_as_stated_where_the_rule_stopped(method, planted):
+    """A rule that looks at its own error stops early on those that look small.
+
+    And with 30 probes the error is itself estimated from few.
+    """
+    rng = np.random.default_rng(0)
+    spectrum = np.concatenate([np.linspace(10, 2, 9), rng.exponential(0.05, 391)])
+    operator = from_matrix(planted(spectrum).astype(np.float32))
+    stopping = Stopping(0.03, at_most=3000)
+
+    def one(key):
+        return trace(operator, key, method=method, stopping=stopping)
+
+    found = jax.jit(jax.vmap(one))(jax.random.split(KEY, 1000))
+    assert found.converged.all()
+    ratios = (np.asarray(found.value) - spectrum.sum()) / found.standard_error
+    assert 0.9 < np.sqrt(np.mean(ratios**2)) < 1.3
+    assert np.mean(np.abs(ratios) > 3) < 0.03
+
+
 def test_signs_are_exact_on_a_diagonal_matrix():
     matrix = np.diag(SPECTRUM)
     for quantity in (trace, frobenius_norm, diagonal):
