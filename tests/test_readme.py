@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from jaxdl import data
 
@@ -12,14 +11,22 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_python_blocks_run(block, tmp_path, monkeypatch, capsys):
+def test_data_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    exec(BLOCKS[0], {})
+    assert data.load_npz("my.npz").x_train.shape == (2000, 20)
+
+
+def test_the_library_is_used_as_shown(capsys):
+    """Later blocks go on from earlier ones."""
+    assert len(BLOCKS) == 3
     names = {}
-    exec(block, names)
-    if "np.savez" in block:
-        assert data.load_npz("my.npz").x_train.shape == (2000, 20)
-    else:
-        error = np.asarray(names["run"].history["error"])
-        assert error[0] > 0.2 > 0.05 > error[-1]
+    for block in BLOCKS[1:]:
+        exec(block, names)
         assert capsys.readouterr().out
+    error = np.asarray(names["run"].history["error"])
+    assert error[0] > 0.2 > 0.05 > error[-1]
+    found = names["tracker"].stacked()
+    assert names["tracker"].steps == [50, 100, 150, 200]
+    assert found.values.shape == (4, 3)
+    assert found.converged.all()
