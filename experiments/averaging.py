@@ -19,12 +19,9 @@ Expected: every claim holds.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import jax
-
-from experiments import _avg_quadratic, _avg_training, _cli
+from experiments import _avg_quadratic, _avg_training, _cli, _parts
 from experiments._figures import Plot
 from experiments._findings import Finding
-from jaxdl.progress import bar
 
 DEMO = False
 
@@ -39,13 +36,8 @@ class Config:
     training: _avg_training.Config = field(default_factory=_avg_training.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -65,38 +57,30 @@ class Result:
     training: _avg_training.Result
 
 
+PARTS = {
+    "quadratic": _avg_quadratic,
+    "training": _avg_training,
+}
+
+
 def run(config: Config) -> Result:
     """The quadratic in float64, the network in float32."""
-    keys = jax.random.split(jax.random.key(config.seed))
-    works = [_avg_quadratic.work(config.quadratic), _avg_training.work(config.training)]
-    with bar(sum(works), "averaging") as drawn:
-        ticks = [lambda share, work=work: drawn.update(share * work) for work in works]
-        return Result(
-            _avg_quadratic.run(config.quadratic, keys[0], ticks[0]),
-            _avg_training.run(config.training, keys[1], ticks[1]),
-        )
+    return Result(**_parts.run("averaging", PARTS, config))
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the two parts."""
-    return [
-        *_avg_quadratic.check(result.quadratic),
-        *_avg_training.check(result.training),
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """Two figures of the quadratic, one of the network."""
-    return {
-        **_avg_quadratic.plot(result.quadratic),
-        "network": _avg_training.plot(result.training),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the two parts."""
-    yield from _avg_quadratic.metrics(result.quadratic)
-    yield from _avg_training.metrics(result.training)
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,16 @@ Expected: every claim holds. The times are of the device at hand and of nothing 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import jax
-
-from experiments import _bs_gradient, _bs_quadratic, _bs_timing, _bs_training, _cli
+from experiments import (
+    _bs_gradient,
+    _bs_quadratic,
+    _bs_timing,
+    _bs_training,
+    _cli,
+    _parts,
+)
 from experiments._figures import Plot
 from experiments._findings import Finding
-from jaxdl.progress import bar
 
 DEMO = False
 
@@ -41,13 +45,8 @@ class Config:
     timing: _bs_timing.Config = field(default_factory=_bs_timing.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -75,51 +74,32 @@ class Result:
     timing: _bs_timing.Result
 
 
+PARTS = {
+    "gradient": _bs_gradient,
+    "quadratic": _bs_quadratic,
+    "training": _bs_training,
+    "timing": _bs_timing,
+}
+
+
 def run(config: Config) -> Result:
     """Gradients and the model in float64, network and times in float32."""
-    keys = jax.random.split(jax.random.key(config.seed), 4)
-    works = [
-        _bs_gradient.work(config.gradient),
-        _bs_quadratic.work(config.quadratic),
-        _bs_training.work(config.training),
-        _bs_timing.work(config.timing),
-    ]
-    with bar(sum(works), "batch_size") as drawn:
-        ticks = [lambda share, work=work: drawn.update(share * work) for work in works]
-        return Result(
-            _bs_gradient.run(config.gradient, keys[0], ticks[0]),
-            _bs_quadratic.run(config.quadratic, keys[1], ticks[1]),
-            _bs_training.run(config.training, keys[2], ticks[2]),
-            _bs_timing.run(config.timing, keys[3], ticks[3]),
-        )
+    return Result(**_parts.run("batch_size", PARTS, config))
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the four parts."""
-    return [
-        *_bs_gradient.check(result.gradient),
-        *_bs_quadratic.check(result.quadratic),
-        *_bs_training.check(result.training),
-        *_bs_timing.check(result.timing),
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """One figure a part."""
-    return {
-        "variance": _bs_gradient.plot(result.gradient),
-        "quadratic": _bs_quadratic.plot(result.quadratic),
-        "network": _bs_training.plot(result.training),
-        "time": _bs_timing.plot(result.timing),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the four parts."""
-    yield from _bs_gradient.metrics(result.gradient)
-    yield from _bs_quadratic.metrics(result.quadratic)
-    yield from _bs_training.metrics(result.training)
-    yield from _bs_timing.metrics(result.timing)
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from experiments import _cli, _diag_runs
+from experiments import _cli, _diag_runs, _parts
 from experiments._diag_runs import SETTINGS, Group, Numbers, Problem
 from experiments._figures import BLUE, GRAY, VERMILLION, Plot, figure
 from experiments._findings import Finding, at_least, at_most
@@ -63,8 +63,7 @@ class Config:
         Raises:
             ValueError: Which field is wrong.
         """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        _parts.check_seed(self.seed)
         for name in ("seeds", "hidden"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")

@@ -26,7 +26,13 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from experiments import _cli, _dd_least_squares, _dd_mlp, _dd_random_features
+from experiments import (
+    _cli,
+    _dd_least_squares,
+    _dd_mlp,
+    _dd_random_features,
+    _parts,
+)
 from experiments._figures import Plot
 from experiments._findings import Finding
 from jaxdl import data
@@ -53,13 +59,8 @@ class Config:
     mlp: _dd_mlp.Config = field(default_factory=_dd_mlp.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -86,6 +87,13 @@ class Result:
     least_squares: _dd_least_squares.Result
     random_features: _dd_random_features.Result
     mlp: _dd_mlp.Result
+
+
+PARTS = {
+    "least_squares": _dd_least_squares,
+    "random_features": _dd_random_features,
+    "mlp": _dd_mlp,
+}
 
 
 def run(config: Config) -> Result:
@@ -117,28 +125,18 @@ def run(config: Config) -> Result:
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the three parts."""
-    return [
-        *_dd_least_squares.check(result.least_squares),
-        *_dd_random_features.check(result.random_features),
-        *_dd_mlp.check(result.mlp),
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """One figure a part."""
-    return {
-        "least_squares": _dd_least_squares.plot(result.least_squares),
-        "random_features": _dd_random_features.plot(result.random_features),
-        "mlp": _dd_mlp.plot(result.mlp),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the three parts."""
-    yield from _dd_least_squares.metrics(result.least_squares)
-    yield from _dd_random_features.metrics(result.random_features)
-    yield from _dd_mlp.metrics(result.mlp)
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 def _load(name: str) -> data.Table | data.Dataset:

@@ -19,12 +19,9 @@ Expected: every claim holds.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import jax
-
-from experiments import _cli, _init_exact, _init_signal, _init_training
+from experiments import _cli, _init_exact, _init_signal, _init_training, _parts
 from experiments._figures import Plot
 from experiments._findings import Finding
-from jaxdl.progress import bar
 
 DEMO = False
 
@@ -40,13 +37,8 @@ class Config:
     training: _init_training.Config = field(default_factory=_init_training.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -88,46 +80,31 @@ class Result:
     training: _init_training.Result
 
 
+PARTS = {
+    "signal": _init_signal,
+    "exact": _init_exact,
+    "training": _init_training,
+}
+
+
 def run(config: Config) -> Result:
     """Signals and training in float32, what is exact in float64."""
-    keys = jax.random.split(jax.random.key(config.seed), 3)
-    works = [
-        _init_signal.work(config.signal),
-        _init_exact.work(config.exact),
-        _init_training.work(config.training),
-    ]
-    with bar(sum(works), "initialization") as drawn:
-        ticks = [lambda share, work=work: drawn.update(share * work) for work in works]
-        return Result(
-            _init_signal.run(config.signal, keys[0], ticks[0]),
-            _init_exact.run(config.exact, keys[1], ticks[1]),
-            _init_training.run(config.training, keys[2], ticks[2]),
-        )
+    return Result(**_parts.run("initialization", PARTS, config))
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the three parts."""
-    return [
-        *_init_signal.check(result.signal),
-        *_init_exact.check(result.exact),
-        *_init_training.check(result.training),
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """Two figures of signals, one of dead networks, two of training."""
-    return {
-        **_init_signal.plot(result.signal),
-        "dead": _init_exact.plot(result.exact),
-        **_init_training.plot(result.training),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the three parts."""
-    yield from _init_signal.metrics(result.signal)
-    yield from _init_exact.metrics(result.exact)
-    yield from _init_training.metrics(result.training)
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,16 @@ the run end above a constant rate.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import jax
-
-from experiments import _cli, _rate_drops, _rate_network, _rate_regimes, _rate_rules
+from experiments import (
+    _cli,
+    _parts,
+    _rate_drops,
+    _rate_network,
+    _rate_regimes,
+    _rate_rules,
+)
 from experiments._figures import Plot
 from experiments._findings import Finding
-from jaxdl.progress import bar
 
 DEMO = False
 
@@ -45,13 +49,8 @@ class Config:
     network: _rate_network.Config = field(default_factory=_rate_network.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -92,42 +91,22 @@ PARTS = {
 
 def run(config: Config) -> Result:
     """Quadratics in float64, the network in float32."""
-    keys = jax.random.split(jax.random.key(config.seed), len(PARTS))
-    works = [part.work(getattr(config, name)) for name, part in PARTS.items()]
-    results = {}
-    with bar(sum(works), "learning_rate") as drawn:
-        for (name, part), work, key in zip(PARTS.items(), works, keys, strict=True):
-            results[name] = part.run(
-                getattr(config, name),
-                key,
-                lambda share, work=work: drawn.update(share * work),
-            )
-    return Result(**results)
+    return Result(**_parts.run("learning_rate", PARTS, config))
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the four parts."""
-    return [
-        finding
-        for name, part in PARTS.items()
-        for finding in part.check(getattr(result, name))
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """Regimes, drops, rules and powers on quadratics; two figures of the network."""
-    return {
-        "regimes": _rate_regimes.plot(result.regimes),
-        "drops": _rate_drops.plot(result.drops),
-        **_rate_rules.plot(result.rules),
-        **_rate_network.plot(result.network),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the four parts."""
-    for name, part in PARTS.items():
-        yield from part.metrics(getattr(result, name))
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,9 @@ double roots of its best setting delay it by a factor that grows with the logari
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import jax
-
 from experiments import (
     _cli,
+    _parts,
     _ravine_axes,
     _ravine_inputs,
     _ravine_paths,
@@ -34,7 +33,6 @@ from experiments import (
 )
 from experiments._figures import Plot
 from experiments._findings import Finding
-from jaxdl.progress import bar
 
 DEMO = False
 
@@ -52,13 +50,8 @@ class Config:
     inputs: _ravine_inputs.Config = field(default_factory=_ravine_inputs.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -101,43 +94,22 @@ PARTS = {
 
 def run(config: Config) -> Result:
     """Everything in float64."""
-    keys = jax.random.split(jax.random.key(config.seed), len(PARTS))
-    works = [part.work(getattr(config, name)) for name, part in PARTS.items()]
-    results = {}
-    with bar(sum(works), "optimizers_on_a_ravine") as drawn:
-        for (name, part), work, key in zip(PARTS.items(), works, keys, strict=True):
-            results[name] = part.run(
-                getattr(config, name),
-                key,
-                lambda share, work=work: drawn.update(share * work),
-            )
-    return Result(**results)
+    return Result(**_parts.run("optimizers_on_a_ravine", PARTS, config))
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the five parts."""
-    return [
-        finding
-        for name, part in PARTS.items()
-        for finding in part.check(getattr(result, name))
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """The ravine, two figures of rates, and one of each other part."""
-    return {
-        "paths": _ravine_paths.plot(result.paths),
-        **_ravine_rates.plot(result.rates),
-        "velocity": _ravine_velocity.plot(result.velocity),
-        "axes": _ravine_axes.plot(result.axes),
-        "inputs": _ravine_inputs.plot(result.inputs),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the five parts."""
-    for name, part in PARTS.items():
-        yield from part.metrics(getattr(result, name))
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 if __name__ == "__main__":

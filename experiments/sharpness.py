@@ -22,12 +22,9 @@ inputs are centred.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import jax
-
-from experiments import _cli, _sharp_edge, _sharp_rescaling, _sharp_spectrum
+from experiments import _cli, _parts, _sharp_edge, _sharp_rescaling, _sharp_spectrum
 from experiments._figures import Plot
 from experiments._findings import Finding
-from jaxdl.progress import bar
 
 DEMO = False
 
@@ -43,13 +40,8 @@ class Config:
     rescaling: _sharp_rescaling.Config = field(default_factory=_sharp_rescaling.Config)
 
     def __post_init__(self):
-        """Reject a seed that is no key.
-
-        Raises:
-            ValueError: If the seed is out of range.
-        """
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
+        """Reject a seed that is no key."""
+        _parts.check_seed(self.seed)
 
 
 PRESETS = {
@@ -73,46 +65,31 @@ class Result:
     rescaling: _sharp_rescaling.Result
 
 
+PARTS = {
+    "edge": _sharp_edge,
+    "spectrum": _sharp_spectrum,
+    "rescaling": _sharp_rescaling,
+}
+
+
 def run(config: Config) -> Result:
     """The edge of stability in float32, spectra and rescaling in float64."""
-    keys = jax.random.split(jax.random.key(config.seed), 3)
-    works = [
-        _sharp_edge.work(config.edge),
-        _sharp_spectrum.work(config.spectrum),
-        _sharp_rescaling.work(config.rescaling),
-    ]
-    with bar(sum(works), "sharpness") as drawn:
-        ticks = [lambda share, work=work: drawn.update(share * work) for work in works]
-        return Result(
-            _sharp_edge.run(config.edge, keys[0], ticks[0]),
-            _sharp_spectrum.run(config.spectrum, keys[1], ticks[1]),
-            _sharp_rescaling.run(config.rescaling, keys[2], ticks[2]),
-        )
+    return Result(**_parts.run("sharpness", PARTS, config))
 
 
 def check(result: Result) -> list[Finding]:
-    """The findings of the three parts."""
-    return [
-        *_sharp_edge.check(result.edge),
-        *_sharp_spectrum.check(result.spectrum),
-        *_sharp_rescaling.check(result.rescaling),
-    ]
+    """The findings of all parts."""
+    return _parts.check(PARTS, result)
 
 
 def plot(result: Result) -> dict[str, Plot]:
     """Two figures of training, two of spectra, one of the rescaling."""
-    return {
-        **_sharp_edge.plot(result.edge),
-        **_sharp_spectrum.plot(result.spectrum),
-        "rescaling": _sharp_rescaling.plot(result.rescaling),
-    }
+    return _parts.plot(PARTS, result)
 
 
 def metrics(result: Result) -> Iterator[dict]:
-    """The rows of the three parts."""
-    yield from _sharp_edge.metrics(result.edge)
-    yield from _sharp_spectrum.metrics(result.spectrum)
-    yield from _sharp_rescaling.metrics(result.rescaling)
+    """The rows of all parts."""
+    return _parts.metrics(PARTS, result)
 
 
 if __name__ == "__main__":

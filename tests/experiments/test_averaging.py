@@ -51,7 +51,7 @@ def test_the_whole_study_runs_and_reports(result):
     findings = averaging.check(result)
     assert len({finding.claim for finding in findings}) == len(findings) == 22
     plots = averaging.plot(result)
-    assert {*plots} == {"loss", "variance", "network"}
+    assert {*plots} == {"loss", "variance", "training"}
     for drawn in plots.values():
         drawn.figure.draw_without_rendering()
     rows = list(averaging.metrics(result))

@@ -64,7 +64,7 @@ def test_the_whole_study_runs_and_reports(result):
     findings = batch_size.check(result)
     assert len({finding.claim for finding in findings}) == len(findings) == 30
     plots = batch_size.plot(result)
-    assert {*plots} == {"variance", "quadratic", "network", "time"}
+    assert {*plots} == {"gradient", "quadratic", "training", "timing"}
     for drawn in plots.values():
         drawn.figure.draw_without_rendering()
     rows = list(batch_size.metrics(result))

@@ -47,7 +47,7 @@ def test_the_whole_study_runs_and_reports(result):
     findings = initialization.check(result)
     assert len({finding.claim for finding in findings}) == len(findings) > 30
     plots = initialization.plot(result)
-    assert {*plots} == {"signal", "fluctuations", "dead", "trainable", "against_chi"}
+    assert {*plots} == {"signal", "fluctuations", "exact", "trainable", "against_chi"}
     for drawn in plots.values():
         drawn.figure.draw_without_rendering()
     rows = list(initialization.metrics(result))
