@@ -223,6 +223,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "config", "change"), CHANGES, ids=lambda x: str(x) if x is dict else ""
 )
