@@ -39,14 +39,14 @@ demo: setup  ## run the flagship studies at quick size; prints where the report 
 studies: setup  ## run every study at quick size
 	@$(PYTHON) -m experiments all $(ARGS)
 
-test: setup  ## run the test suite (about five minutes, less when cached)
-	@$(PYTHON) -m pytest -m "not slow" $(ARGS)
+test: setup  ## run the test suite (under ten minutes, less when cached)
+	@sh scripts/test.sh $(PYTHON) $(ARGS)
 
 test-slow: setup  ## run the tests that take longer
 	@$(PYTHON) -m pytest -m slow $(ARGS)
 
 test-oldest: setup-oldest  ## run the suite on Python 3.11 and the oldest packages
-	@$(OLDEST)/bin/python -m pytest -m "not slow" $(ARGS)
+	@sh scripts/test.sh $(OLDEST)/bin/python $(ARGS)
 
 bench: setup  ## time curvature against its peers, each in its own environment
 	@sh scripts/setup_bench.sh "$(PY)"
