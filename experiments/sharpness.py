@@ -12,7 +12,7 @@ Dinh et al. (2017), https://arxiv.org/abs/1703.04933.
 
 Run: python -m experiments sharpness
 
-Time: quick 2 minutes, full 25 minutes on two cores.
+Time: quick 80 seconds, full about 20 minutes on two cores.
 
 Expected: every claim holds. Some seeds fit their labels before they reach the edge; the
 notes say how many. There is one outlier fewer than classes, and none stands apart where
