@@ -64,3 +64,25 @@ def test_orthogonalize_leaves_nothing_along_the_rows():
     np.testing.assert_allclose(components @ rows + rest, vector, rtol=1e-4, atol=1e-2)
     assert rest.dtype == np.float32
     assert not np.asarray(lanczos.normalize(jnp.zeros(3))).any()
+
+
+def test_what_lies_nearly_in_the_filled_space_is_taken_off_twice():
+    """One pass leaves rounding of what it removes, here a thousand times the rest."""
+    rng = np.random.default_rng(1)
+    p, filled = 60, 4
+    basis, _ = np.linalg.qr(rng.normal(size=(p, filled + 1)))
+    kept, start = basis.T[:filled], basis.T[filled]
+    noise = rng.normal(size=(p, p))
+    matrix = np.outer(start, kept.sum(0)) * 10 + 1e-3 * noise
+    matrix = jnp.asarray(matrix + matrix.T, jnp.float32)
+    rows = jnp.zeros((filled + 3, p)).at[:filled].set(kept.astype(np.float32))
+    before = lanczos.begin(p, filled + 2, jnp.float32)._replace(
+        rows=rows, filled=jnp.int32(filled)
+    )
+    after = lanczos.extend(
+        lambda v: matrix @ v, before, lambda _: jnp.asarray(start, jnp.float32)
+    )
+    following = np.asarray(after.rows[filled + 1], float)
+    np.testing.assert_allclose(np.linalg.norm(following), 1, rtol=1e-5)
+    overlaps = np.asarray(after.rows[: filled + 1], float) @ following
+    np.testing.assert_allclose(overlaps, 0, atol=1e-6)
