@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import numpy as np
 
 from experiments._avg_moments import ema, last, polyak, undebiased, variance
 from experiments._figures import BLUE, GRAY, GREEN, ORANGE, VERMILLION, Plot, figure
-from experiments._findings import Finding, at_least, at_most, close
+from experiments._findings import Finding, at_least, at_most, close, largest_z
 from jaxdl import optim
 
 POLYAK = {
@@ -24,8 +23,6 @@ AR1 = {"kind": "closed form", "source": "weighted sums of a first-order autoregr
 NAMES = ("last", "mean", "late_mean", "ema", "ema_undebiased", "decayed")
 """What is followed: the last iterate, four averages, and a run with 1/t rate."""
 BEGINNINGS = ("stationary", "far")
-RISK = 1e-3
-"""How often a finding that rests on standard errors may fail by chance."""
 
 
 @dataclass(frozen=True)
@@ -249,14 +246,6 @@ def _slowed(curvatures, rate, noise, steps):
         kept = kept * (1 - slowed * curvatures)
         added = added * (1 - slowed * curvatures) ** 2 + slowed**2 * noise
     return kept, added
-
-
-def largest_z(numbers: int) -> float:
-    """What the largest of so many absolute standard normal numbers rarely exceeds.
-
-    By the union bound, with probability `RISK` at most.
-    """
-    return NormalDist().inv_cdf(1 - RISK / 2 / numbers)
 
 
 def scores(result: Result, moment: str, what: str, beginning: str) -> np.ndarray:

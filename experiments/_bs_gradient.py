@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +10,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from experiments._figures import BLUE, GRAY, VERMILLION, Plot, figure
-from experiments._findings import Finding, at_most, close
+from experiments._findings import Finding, at_most, close, largest_z
 from jaxdl import curvature, data, losses, optim, train
 from jaxdl.models import mlp
 
 SCHEMES = ("with", "without")
 DIRECTIONS = 5
 """The full gradient, and the leading eigenvectors of the covariance."""
-RISK = 1e-3
-"""How often a finding that rests on standard errors may fail by chance."""
 
 
 @dataclass(frozen=True)
@@ -243,14 +240,6 @@ def predicted(result: Result) -> np.ndarray:
     sizes = result.sizes[:, None]
     left = (result.n - sizes) / (result.n - 1)
     return np.stack([population / sizes, population / sizes * left])
-
-
-def largest_z(numbers: int) -> float:
-    """What the largest of so many absolute standard normal numbers rarely exceeds.
-
-    By the union bound, with probability `RISK` at most.
-    """
-    return NormalDist().inv_cdf(1 - RISK / 2 / numbers)
 
 
 def scores(measured: np.ndarray, expected: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments._bs_gradient import largest_z, scores
+from experiments._bs_gradient import scores
 from experiments._bs_scaling import critical_size, slopes
 from experiments._figures import BLUE, GRAY, GREEN, ORANGE, VERMILLION, Plot, figure
-from experiments._findings import Finding, at_least, at_most, between, close
+from experiments._findings import Finding, at_least, at_most, between, close, largest_z
 from jaxdl import optim
 
 ZHANG = {

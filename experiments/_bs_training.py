@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments._bs_gradient import largest_z
 from experiments._bs_scaling import critical_size, slopes
 from experiments._figures import BLUE, GRAY, GREEN, VERMILLION, Plot, figure
-from experiments._findings import Finding, at_least, between, close
+from experiments._findings import Finding, at_least, between, close, largest_z
 from jaxdl import curvature, data, losses, optim, train
 from jaxdl.models import mlp
 

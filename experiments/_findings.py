@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import Any, SupportsFloat
 
 KINDS = ("theorem", "closed form", "published figure", "observation")
@@ -215,6 +216,18 @@ def at_most(
         (None, 1e-06)
     """
     return between(claim, measured=measured, low=None, high=high, **labels)
+
+
+def largest_z(numbers: int, risk: float = 1e-3) -> float:
+    """What the largest of so many absolute standard normal numbers rarely exceeds.
+
+    By the union bound, with probability ``risk`` at most.
+
+    Examples:
+        >>> print(f"{largest_z(1):.3f} {largest_z(100):.3f}")
+        3.291 4.417
+    """
+    return NormalDist().inv_cdf(1 - risk / 2 / numbers)
 
 
 def expected_text(finding: Finding) -> str:
