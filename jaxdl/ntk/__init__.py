@@ -5,9 +5,11 @@ from jaxdl.ntk.empirical import (
     empirical_ntk,
     empirical_ntk_per_layer,
 )
+from jaxdl.ntk.to_file import ntk_to_file
 
 __all__ = [
     "empirical_nngp",
     "empirical_ntk",
     "empirical_ntk_per_layer",
+    "ntk_to_file",
 ]

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.ntk import jacobian, products, structured
-from jaxdl.ntk.blocks import Kernels, in_blocks
-from jaxdl.ntk.finite import check_kernels, check_outputs, outputs_are_finite
+from jaxdl.ntk.blocks import in_blocks
+from jaxdl.ntk.finite import check_kernel, check_outputs, outputs_are_finite
 from jaxdl.ntk.problem import Problem, check_choice, pose
 from jaxdl.ntk.symmetry import mirror
 from jaxdl.train.drive import is_traced
@@ -185,10 +185,8 @@ def empirical_nngp(
          [ 5.5 12.5]]
     """  # noqa: DOC502 - the functions it calls raise it
     problem = _pose(apply, params, x1, x2, outputs, block_size, None, False)
-    f1 = _outputs(problem, problem.x1, block_size)
-    f2 = f1 if x2 is None else _outputs(problem, problem.x2, block_size)
-    finite = {"x1": f1} if x2 is None else {"x1": f1, "x2": f2}
-    check_outputs({name: jnp.isfinite(f).all(1) for name, f in finite.items()})
+    f1 = _outputs(problem, "x1", problem.x1, block_size)
+    f2 = f1 if x2 is None else _outputs(problem, "x2", problem.x2, block_size)
     with jax.default_matmul_precision("highest"):
         if outputs == "full":
             return jnp.einsum("ia,jb->ijab", f1, f2)
@@ -198,23 +196,24 @@ def empirical_nngp(
         return mirror(kernel) if x2 is None else kernel
 
 
-def kernels_of(problem: Problem, groups: Sequence[Any], outputs: str, method: str):
+def kernels_of(
+    problem: Problem, groups: Sequence[Sequence[int]], outputs: str, method: str
+) -> Callable[[list[Array], Any, Any], list[Array]]:
     """The function of two blocks of inputs that a method makes of a problem.
 
     Args:
-        problem: The function and its parameters; its inputs are not used.
+        problem: What is asked; its parameters and inputs are not used.
         groups: Positions of leaves, one group a kernel.
         outputs: full, diagonal or trace.
         method: A key of `METHODS`.
 
     Returns:
-        ``kernels(x1, x2)``, one array a group, in the problem's dtype.
+        ``kernels(leaves, x1, x2)``, one array a group, in the problem's dtype.
     """
+    chosen = tuple(tuple(group) for group in groups)
 
-    def kernels(x1, x2):
-        found = METHODS[method](
-            problem.outputs_of, problem.leaves, tuple(groups), x1, x2, outputs
-        )
+    def kernels(leaves, x1, x2):
+        found = METHODS[method](problem.outputs_of, leaves, chosen, x1, x2, outputs)
         return [kernel.astype(problem.dtype) for kernel in found]
 
     return kernels
@@ -237,27 +236,33 @@ def _pose(apply, params, x1, x2, outputs, block_size, where, differentiated=True
 
 def _kernels(problem, groups, outputs, method, block_size):
     """One kernel a group, checked."""
-    batches = {"x1": problem.x1} | ({} if problem.x2 is None else {"x2": problem.x2})
+    names = ("x1", "x1" if problem.x2 is None else "x2")
+    batches = [problem.x1] if problem.x2 is None else [problem.x1, problem.x2]
     if not is_traced((problem.leaves, batches)):
-        finite = partial(
-            outputs_are_finite,
-            problem.outputs_of,
-            problem.leaves,
-            block_size=block_size,
+        check_outputs(
+            (
+                name,
+                0,
+                outputs_are_finite(problem.outputs_of, problem.leaves, x, block_size),
+            )
+            for name, x in zip(names, batches, strict=False)
         )
-        check_outputs({name: finite(x) for name, x in batches.items()})
-    kernels: Kernels = kernels_of(problem, groups, outputs, method)
+    kernels = partial(kernels_of(problem, groups, outputs, method), problem.leaves)
     found = in_blocks(kernels, problem.x1, problem.x2, block_size)
-    check_kernels(found, problem.x2 is None)
+    for kernel in found:
+        check_kernel(kernel, names)
     return found
 
 
-def _outputs(problem, x, block_size):
-    """``(n, k)``."""
+def _outputs(problem, name, x, block_size):
+    """``(n, k)``, checked."""
 
     def of_example(x):
         return problem.outputs_of(problem.leaves, x).astype(problem.dtype)
 
     if block_size is None:
-        return jax.vmap(of_example)(x)
-    return jax.lax.map(of_example, x, batch_size=block_size)
+        outputs = jax.vmap(of_example)(x)
+    else:
+        outputs = jax.lax.map(of_example, x, batch_size=block_size)
+    check_outputs([(name, 0, jnp.isfinite(outputs).all(1))])
+    return outputs

@@ -1,6 +1,6 @@
 """Numbers that are not finite: which examples they come from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -39,64 +39,67 @@ def outputs_are_finite(
     return jax.lax.map(of_example, x, batch_size=block_size)
 
 
-def check_outputs(finite: dict[str, Any], first: dict[str, int] | None = None) -> None:
+def check_outputs(parts: Iterable[tuple[str, int, Any]]) -> None:
     """Refuse outputs that are not finite; those that are traced pass.
 
     Args:
-        finite: By the name of the inputs, from `outputs_are_finite`.
-        first: By name, the number of the first example there; 0 where not given.
+        parts: What the inputs are called, the number of the first example there, and
+            what `outputs_are_finite` says.
 
     Raises:
         ValueError: If there are such outputs; the message names examples.
     """
-    wrong = []
-    for name, values in finite.items():
-        if is_traced(values):
-            continue
-        (rows,) = np.nonzero(~np.asarray(values))
-        if rows.size:
-            wrong.append(_say(name, rows + (first or {}).get(name, 0)))
-    if wrong:
+    wrong: dict[str, set[int]] = {}
+    for name, first, finite in parts:
+        if not is_traced(finite):
+            (rows,) = np.nonzero(~np.asarray(finite))
+            wrong.setdefault(name, set()).update((rows + first).tolist())
+    if any(wrong.values()):
         raise ValueError(
-            f"apply must give finite outputs, got others for {' and '.join(wrong)}"
+            f"apply must give finite outputs, got others for {_say(wrong)}"
         )
 
 
-def check_kernels(
-    kernels: list[Array], symmetric: bool, first: dict[str, int] | None = None
+def check_kernel(
+    kernel: Any, names: tuple[str, str], firsts: tuple[int, int] = (0, 0)
 ) -> None:
-    """Refuse kernels that are not finite though the outputs are; traced ones pass.
+    """Refuse a kernel that is not finite though the outputs are; a traced one passes.
 
     Args:
-        kernels: Each ``(n1, n2, ...)``.
-        symmetric: Whether both batches are ``x1``.
-        first: As in `check_outputs`.
+        kernel: ``(n1, n2, ...)``.
+        names: What the inputs are called along its first two axes.
+        firsts: The numbers of the first examples there.
 
     Raises:
         ValueError: If there are such numbers; the message names examples.
     """
-    for kernel in kernels:
-        if is_traced(kernel) or bool(jnp.all(jnp.isfinite(kernel))):
-            continue
-        wrong = ~np.isfinite(np.asarray(kernel, np.float64))
-        wrong = wrong.reshape(*kernel.shape[:2], -1).any(-1)
-        offset = first or {}
-        # An example without derivatives spoils all of its row, or of its column.
-        found = []
-        for name, axis in (("x1", 1), ("x2", 0)):
-            (rows,) = np.nonzero(wrong.all(axis))
-            if rows.size and not (symmetric and name == "x2"):
-                found.append(_say(name, rows + offset.get(name, 0)))
-        i, j = np.argwhere(wrong)[0]
-        i, j = i + offset.get("x1", 0), j + offset.get("x1" if symmetric else "x2", 0)
-        raise ValueError(
-            "apply must have finite derivatives, got others for "
-            f"{' and '.join(found) or f'the pair ({i}, {j})'}; its outputs are finite"
-        )
+    where_it_is = np if isinstance(kernel, np.ndarray) else jnp
+    if is_traced(kernel) or where_it_is.isfinite(kernel).all():
+        return
+    pairs = ~np.isfinite(np.asarray(kernel, np.float64))
+    pairs = pairs.reshape(*kernel.shape[:2], -1).any(-1)
+    wrong: dict[str, set[int]] = {}
+    # An example without derivatives spoils all of its row, or of its column.
+    for axis, (name, first) in enumerate(zip(names, firsts, strict=True)):
+        (rows,) = np.nonzero(pairs.all(1 - axis))
+        wrong.setdefault(name, set()).update((rows + first).tolist())
+    if any(wrong.values()):
+        where = _say(wrong)
+    else:
+        i, j = (np.argwhere(pairs)[0] + firsts).tolist()
+        where = f"the pair {names[0]}[{i}], {names[1]}[{j}]"
+    raise ValueError(
+        f"the kernel must be finite, got other numbers for {where}: there the outputs "
+        "of apply are finite, but their derivatives, or products of them, are not"
+    )
 
 
-def _say(name, rows):
+def _say(examples: dict[str, set[int]]) -> str:
     """Some examples in words."""
-    shown = ", ".join(str(row) for row in rows[:SHOWN])
-    more = f" and {rows.size - SHOWN} more" if rows.size > SHOWN else ""
-    return f"{name}[{shown}]{more}"
+    parts = []
+    for name, rows in examples.items():
+        if rows:
+            shown = ", ".join(map(str, sorted(rows)[:SHOWN]))
+            more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+            parts.append(f"examples {shown}{more} of {name}")
+    return " and ".join(parts)

@@ -17,13 +17,13 @@ def transposed(kernel: Array) -> Array:
     """The kernel with its two batches exchanged, and so their outputs.
 
     Args:
-        kernel: ``(n1, n2)``, ``(n1, n2, k)`` or ``(n1, n2, k, k)``.
+        kernel: ``(n1, n2)``, ``(n1, n2, k)`` or ``(n1, n2, k, k)``, also of NumPy.
 
     Returns:
         ``(n2, n1)``, ``(n2, n1, k)`` or ``(n2, n1, k, k)``.
     """
-    swapped = jnp.swapaxes(kernel, 0, 1)
-    return jnp.swapaxes(swapped, 2, 3) if kernel.ndim == 4 else swapped
+    swapped = kernel.swapaxes(0, 1)
+    return swapped.swapaxes(2, 3) if kernel.ndim == 4 else swapped
 
 
 def mirror(kernel: Array) -> Array:
