@@ -13,8 +13,10 @@ as an index. So a kernel needs inner products of h's and of dy's, never dW itsel
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -34,6 +36,7 @@ class Form(NamedTuple):
     spread: Callable[[Array], Array]  # dy, (groups, rows, outputs) -> like y
     collect: Callable[[np.ndarray], np.ndarray]  # the reverse
     arrange: Callable[[np.ndarray], np.ndarray]  # like W -> (groups, inputs, outputs)
+    perform: Callable[[Array, Array], Array] | None = None  # a better op(h, W)
 
 
 class Hot(NamedTuple):
@@ -131,8 +134,63 @@ def _convolution(equation, position):
         return w.transpose(0, 2, 1)
 
     return Form(
-        "convolution", groups, rows, inputs, outputs, factor, spread, collect, arrange
+        "convolution", groups, rows, inputs, outputs, factor, spread, collect, arrange,
+        perform=lambda h, w: _convolve(_Layout(params), h, w),
+    )  # fmt: skip
+
+
+class _Layout:
+    """A convolution's parameters; alike only to itself, as a static argument."""
+
+    def __init__(self, params):
+        self.params = params
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _convolve(layout, h, w):
+    """The convolution with channels last, which is fast inside loops as well.
+
+    On a CPU, what is in a loop is not brought to that layout by the compiler, and is
+    then much slower. So is the gradient with respect to h of such a convolution,
+    unless the filter is stored with inputs and outputs exchanged: hence the rule.
+    """
+    return _channels_last(layout.params, h, w, swapped=False)
+
+
+@_convolve.defjvp
+def _convolve_jvp(layout, primals, tangents):
+    (h, w), (dh, dw) = primals, tangents
+    along_h = _channels_last(layout.params, dh, w, swapped=True)
+    return _convolve(layout, h, w), along_h + _convolve(layout, h, dw)
+
+
+def _channels_last(params, h, w, *, swapped):
+    numbers = params["dimension_numbers"]
+    n = len(numbers.lhs_spec) - 2
+    batch_last = (0, *range(2, n + 2), 1)  # from (batch, channels, positions)
+    inputs_outputs = (0, 1) if swapped else (1, 0)  # of (outputs, inputs, window)
+    h = h.transpose([numbers.lhs_spec[i] for i in batch_last])
+    w = w.transpose([numbers.rhs_spec[i] for i in (*range(2, n + 2), *inputs_outputs)])
+    image = (0, n + 1, *range(1, n + 1))
+    kernel = (n, n + 1) if swapped else (n + 1, n)
+    y = lax.conv_general_dilated(
+        h,
+        w,
+        dimension_numbers=lax.ConvDimensionNumbers(image, (*kernel, *range(n)), image),
+        **{name: params[name] for name in _CONVOLUTION},
     )
+    return y.transpose(np.argsort([numbers.out_spec[i] for i in batch_last]))
+
+
+_CONVOLUTION = (
+    "window_strides",
+    "padding",
+    "lhs_dilation",
+    "rhs_dilation",
+    "feature_group_count",
+    "precision",
+    "preferred_element_type",
+)
 
 
 def _patches(h, window, positions, params):

@@ -169,7 +169,10 @@ def _used(equation, values, tape):
         return _refused(equation, values, tape)[0]
     weight = values[places[0]]
     data = [value for value in values if not isinstance(value, Weight)]
-    (y,) = jaxpr.bind(equation, [_value(value) for value in values])
+    if form.perform is None:
+        (y,) = jaxpr.bind(equation, [_value(value) for value in values])
+    else:
+        y = form.perform(*data, weight.value)
     h = form.factor(*data)
     if weight.scale is not None:
         h = rules.multiply(h, weight.scale)
