@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.models import mlp
-from jaxdl.ntk import empirical_nngp, empirical_ntk, empirical_ntk_per_layer
+from jaxdl.ntk import (
+    empirical_nngp,
+    empirical_ntk,
+    empirical_ntk_per_layer,
+    jacobian,
+)
 
 RNG = np.random.default_rng(0)
 X1 = RNG.normal(size=(5, 3)).astype(np.float32)
@@ -305,6 +310,23 @@ def test_wide_outputs_never_hold_all_pairs_of_them(method):
         assert memory.temp_size_in_bytes < 4 * n * n * k * k
 
 
+@pytest.mark.parametrize("outputs", ["diagonal", "trace"])
+@pytest.mark.parametrize("at_a_time", [1, 2, 3])  # of 5 outputs
+def test_outputs_are_taken_in_turn(at_a_time, outputs, monkeypatch):
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(PARAMS))
+    for x2, j2 in ((OTHERS, J2), (None, J1)):
+        examples = 5 if x2 is None else 9
+        monkeypatch.setattr(jacobian, "HELD", at_a_time * examples * size)
+        call = jax.jit(
+            partial(empirical_ntk, apply, outputs=outputs, method="jacobian")
+        )
+        found = call(PARAMS, INPUTS, x2)
+        rows = str(jax.make_jaxpr(call)(PARAMS, INPUTS, x2))
+        assert f"f32[5,{at_a_time},6,3]" in rows
+        assert "f32[5,5,6,3]" not in rows
+        close(found, reduced(reference(J1, j2), outputs))
+
+
 def linear(w, x):
     return x @ w
 
@@ -453,5 +475,7 @@ def test_matrix_products_are_in_full_precision(method):
         (empirical_nngp, "trace"),
     ):
         program = jax.make_jaxpr(partial(function, linear, outputs=outputs))(W, X1, X2)
-        assert str(program).count("dot_general")
-        assert "precision=None" not in str(program)
+        products = str(program).count("dot_general[")
+        assert (
+            0 < products == str(program).count("Precision.HIGHEST, Precision.HIGHEST")
+        )
