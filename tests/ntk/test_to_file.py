@@ -158,6 +158,24 @@ def test_apply_is_compiled_once_for_all_blocks(tmp_path):
     assert traces(1) == traces(4)
 
 
+def test_few_blocks_wait_in_memory(tmp_path, monkeypatch):
+    cut, begun = to_file._cut, []
+
+    def counted(*args):
+        begun.append(1)
+        return cut(*args)
+
+    monkeypatch.setattr(to_file, "_cut", counted)
+    waiting = []
+
+    def progress(n):
+        waiting.append(len(begun) // 2 - len(waiting))
+
+    WRITE(apply, PARAMS, X1, X2, tmp_path / "k.npy", block_size=1, progress=progress)
+    assert len(waiting) == 35
+    assert max(waiting) == to_file.AHEAD + 1
+
+
 KILLED = """
 import sys
 import jax.numpy as jnp, numpy as np
