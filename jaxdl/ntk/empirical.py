@@ -185,15 +185,15 @@ def empirical_nngp(
          [ 5.5 12.5]]
     """  # noqa: DOC502 - the functions it calls raise it
     problem = _pose(apply, params, x1, x2, outputs, block_size, None, False)
-    f1 = _outputs(problem, "x1", problem.x1, block_size)
-    f2 = f1 if x2 is None else _outputs(problem, "x2", problem.x2, block_size)
     with jax.default_matmul_precision("highest"):
+        f1 = _outputs(problem, "x1", problem.x1, block_size)
+        f2 = f1 if x2 is None else _outputs(problem, "x2", problem.x2, block_size)
         if outputs == "full":
             return jnp.einsum("ia,jb->ijab", f1, f2)
         if outputs == "diagonal":
             return jnp.einsum("ia,ja->ija", f1, f2)
         kernel = f1 @ f2.T / problem.k
-        return mirror(kernel) if x2 is None else kernel
+    return mirror(kernel) if x2 is None else kernel
 
 
 def kernels_of(

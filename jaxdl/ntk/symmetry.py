@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxdl.types import Array
 
 STRIPS = 4  # the work is then 5/8 of the whole
-FEWEST = 8  # examples that are worth a strip, which is a program of its own
+FEWEST = 16  # examples that are worth a strip, which is a program of its own
 
 
 def transposed(kernel: Array) -> Array:

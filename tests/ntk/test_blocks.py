@@ -46,32 +46,32 @@ def test_blocks_are_as_even_as_can_be():
 
 
 @pytest.mark.parametrize("method", ["jacobian", "products", "structured"])
-@pytest.mark.parametrize("outputs", ["full", "diagonal", "trace"])
-def test_kernels_do_not_depend_on_the_blocks_and_are_symmetric(method, outputs):
+def test_kernels_do_not_depend_on_the_blocks_and_are_symmetric(method):
     w = RNG.normal(size=(3, 2)).astype(np.float32)
     x = RNG.normal(size=(35, 3)).astype(np.float32)  # strips of the symmetric case
-    axes = {"full": (1, 0, 3, 2), "diagonal": (1, 0, 2), "trace": (1, 0)}[outputs]
 
     @partial(jax.jit, static_argnums=2)
     def call(x1, x2, block_size):
-        return empirical_ntk(
-            lambda w, x: jnp.tanh(x @ w) @ w.T,
-            w,
-            x1,
-            x2,
-            outputs=outputs,
-            method=method,
-            block_size=block_size,
-        )
+        return [
+            empirical_ntk(
+                lambda w, x: jnp.tanh(x @ w) @ w.T,
+                w,
+                x1,
+                x2,
+                outputs=outputs,
+                method=method,
+                block_size=block_size,
+            )
+            for outputs in ("full", "diagonal", "trace")
+        ]
 
     whole = call(x, x, None)
-    for block_size in (None, 4, 18):
-        found = np.asarray(call(x, None, block_size))
-        np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-5)
-        np.testing.assert_array_equal(found, found.transpose(axes))
-    for block_size in (3, 16):
-        found = call(x, X2, block_size)
-        np.testing.assert_allclose(found, call(x, X2, None), rtol=1e-5, atol=1e-5)
+    for block_size in (None, 4):
+        for found, expected in zip(call(x, None, block_size), whole, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+            np.testing.assert_array_equal(found, transposed(found))
+    for found, expected in zip(call(x, x[:5], 3), whole, strict=True):
+        np.testing.assert_allclose(found, expected[:, :5], rtol=1e-5, atol=1e-5)
 
 
 def test_half_of_the_work():
@@ -102,7 +102,7 @@ def test_half_of_the_work():
 
 
 def test_memory_is_that_of_a_block():
-    """Beside the result, which is 512 x 512."""
+    """Of 512 examples, the Jacobians are 37 MB; those of 16, 1.2 MB."""
     w = np.zeros((20, 30), np.float32)
     x = np.zeros((512, 20), np.float32)
 
@@ -120,9 +120,8 @@ def test_memory_is_that_of_a_block():
 
     for method in ("jacobian", "products"):
         for x2 in (x, None):
-            whole, blocks = (temporary(method, x2, size) for size in (None, 32))
-            assert blocks < whole / 2
-            assert blocks < 3 * 2**20 + 4 * 512 * 512 * 2
+            whole, blocks = (temporary(method, x2, size) for size in (None, 16))
+            assert blocks < min(whole / 4, 4 * 2**20)
 
 
 def test_mirror_keeps_the_upper_half():

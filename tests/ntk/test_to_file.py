@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxdl.ntk import empirical_ntk, ntk_to_file, to_file
+from jaxdl.ntk.empirical import METHODS
 
 ROOT = Path(__file__).parent.parent.parent
 RNG = np.random.default_rng(0)
@@ -99,6 +100,17 @@ def test_a_pytree_of_inputs_in_a_file(tmp_path):
     np.testing.assert_allclose(kernel, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_blocks_on_the_diagonal_are_mirrored(tmp_path, monkeypatch):
+    def skew(outputs_of, leaves, groups, x1, x2, outputs):
+        return [jnp.arange(9.0).reshape(3, 3)]
+
+    monkeypatch.setitem(METHODS, "jacobian", skew)
+    kernel = WRITE(
+        apply, PARAMS, X1, None, tmp_path / "k.npy", method="jacobian", block_size=3
+    )
+    np.testing.assert_array_equal(kernel, kernel.T)
+
+
 @pytest.mark.parametrize("x2", [X2, None])
 def test_interrupted_work_goes_on_and_comes_to_the_same_bits(x2, tmp_path):
     whole = np.array(WRITE(apply, PARAMS, X1, x2, tmp_path / "whole.npy", block_size=2))
@@ -144,6 +156,24 @@ def test_apply_is_compiled_once_for_all_blocks(tmp_path):
         return len(calls)
 
     assert traces(1) == traces(4)
+
+
+def test_few_blocks_wait_in_memory(tmp_path, monkeypatch):
+    cut, begun = to_file._cut, []
+
+    def counted(*args):
+        begun.append(1)
+        return cut(*args)
+
+    monkeypatch.setattr(to_file, "_cut", counted)
+    waiting = []
+
+    def progress(n):
+        waiting.append(len(begun) // 2 - len(waiting))
+
+    WRITE(apply, PARAMS, X1, X2, tmp_path / "k.npy", block_size=1, progress=progress)
+    assert len(waiting) == 35
+    assert max(waiting) == to_file.AHEAD + 1
 
 
 KILLED = """
@@ -246,7 +276,10 @@ def test_a_block_that_is_not_finite_keeps_what_is_done(tmp_path):
         WRITE(apply, PARAMS, bad, None, path, block_size=2)
     progress = json.loads((tmp_path / "kernel.npy.progress").read_text())
     assert progress["done"] == [2, 0, 0, 0]
-    with pytest.raises(ValueError, match=r"finite outputs, .* examples 2 of x2"):
+    bad = np.roll(bad, 1, axis=0)  # the last one, which fills up a block
+    with pytest.raises(ValueError, match=r"finite outputs, .* examples 6 of x1$"):
+        WRITE(apply, PARAMS, bad, None, path, block_size=4, resume=False)
+    with pytest.raises(ValueError, match=r"finite outputs, .* examples 2 of x2$"):
         WRITE(apply, PARAMS, X1, np.insert(X2, 2, np.inf, 0), tmp_path / "b.npy")
 
     def root(w, x):
