@@ -104,11 +104,12 @@ def taylor_expand(apply: Function, params: Params, degree: int) -> Function:
 def scaled_output(apply: Function, params: Params, alpha: Scalar) -> Function:
     """The model with its output scaled, from rich to lazy training.
 
-    ``f(p, x) = alpha (apply(p, x) - apply(params, x))``: it starts at zero, and the
-    larger alpha is, the less the parameters move to fit given targets. For alpha to
-    infinity the trained model tends to its linearization; for small alpha it learns
-    features. To compare scales, minimize the loss divided by ``alpha^2``: then the rate
-    of change of the outputs does not depend on alpha at the start.
+    ``f(p, x) = alpha (apply(p, x) - apply(params, x))``: it starts at zero, up to alpha
+    times rounding, and the larger alpha is, the less the parameters move to fit given
+    targets. For alpha to infinity the trained model tends to its linearization; for
+    small alpha it learns features. To compare scales, minimize the loss divided by
+    ``alpha^2``: then the rate of change of the outputs does not depend on alpha at the
+    start.
 
     Args:
         apply: ``apply(params, x) -> outputs``, an array or pytree of float arrays.
@@ -140,7 +141,8 @@ def scaled_output(apply: Function, params: Params, alpha: Scalar) -> Function:
 
     def scaled(params: Params, x: Any) -> Array:
         _difference(params, start)
-        change = tree.subtract(apply(params, x), apply(start, x))
+        outputs = apply(jax.tree.map(jnp.asarray, params), x)
+        change = tree.subtract(outputs, apply(start, x))
         return tree.scale(alpha, change)
 
     return scaled
