@@ -65,12 +65,12 @@ class NNXTokens(nnx.Module):
     def __init__(self, rngs):
         self.embed = nnx.Embed(9, 4, rngs=rngs)
         self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs) for _ in range(11)])
-        self.again = self.layers[2]
+        self.shared = self.layers[2]
         self.rnn = nnx.RNN(nnx.LSTMCell(4, 4, rngs=rngs))
 
     def __call__(self, tokens):
         words = self.embed(tokens["words"]) * tokens["weight"][..., None]
-        for factor, layer in enumerate([*self.layers, self.again]):
+        for factor, layer in enumerate([*self.layers, self.shared]):
             words = jnp.sin(factor + layer(words))
         return self.embed.attend(self.rnn(words))
 
