@@ -44,8 +44,12 @@ def test_what_is_constant_says_nothing():
             kernel = np.full((7, 7), constant, dtype)
             assert np.isnan(centered_kernel_alignment(K1, kernel))
             assert np.isnan(centered_kernel_alignment(kernel, K1))
-    noisy = (1 + 1e-8 * K2).astype(np.float32)
-    assert np.isnan(centered_kernel_alignment(noisy, K1))
+    noise = np.where(K2 > np.median(K2), np.finfo(np.float32).eps, 0)
+    rounded = (1 + noise).astype(np.float32)
+    assert np.ptp(rounded) > 0
+    assert np.isnan(centered_kernel_alignment(rounded, K1))
+    assert np.isnan(centered_kernel_alignment(K1, rounded))
+    assert np.isfinite(centered_kernel_alignment(rounded.astype(float), K1))
     small = 1 + 1e-8 * K2
     expected = centered_kernel_alignment(K2, K1)
     np.testing.assert_allclose(centered_kernel_alignment(small, K1), expected, 1e-6)

@@ -56,12 +56,15 @@ def test_all_columns_give_the_kernel(dtype, network, jacobians):
 
 def test_errors_are_those_measured_against_the_kernel(network, jacobians):
     kernel = kernel_of(jacobians)
-    scores, best = [], np.linalg.eigvalsh(kernel)[-11]
+    scores, ratios, best = [], [], np.linalg.eigvalsh(kernel)[-11]
     for key in range(12):
         found = sketch(network, np.float64, 10, key, oversampling=6, chunk_size=3)
         missed = rest(found, kernel)
         off = found.frobenius_error - np.linalg.norm(missed)
         scores.append(off / found.standard_error)
+        fourth = np.sum(np.linalg.eigvalsh(missed) ** 4)  # 2 of it is the variance
+        true = np.sqrt(2 * fourth / 30) / (2 * np.linalg.norm(missed))
+        ratios.append(found.standard_error / true)
         length = np.linalg.norm(missed, 2)
         assert length <= found.spectral_bound < 10 * length
         assert best <= length * (1 + 1e-9)
@@ -69,6 +72,7 @@ def test_errors_are_those_measured_against_the_kernel(network, jacobians):
         assert np.linalg.eigvalsh(missed).min() > -1e-9  # never above the kernel
     assert np.abs(scores).max() < 4
     assert 0.4 < np.std(scores) < 2
+    assert 0.7 < np.mean(ratios) < 1.3
     assert abs(np.mean(scores)) < 1
 
 
