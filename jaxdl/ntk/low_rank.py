@@ -53,7 +53,8 @@ def low_rank_ntk(
     standard error is turned into that of the root. And ``|R|`` is at most
     ``p^(-1/probes) sqrt(2/pi) max |R g|`` with probability ``1 - p``. Both hold for
     the factors as computed, rounding included, with products in the precision of the
-    outputs: errors below that precision are not resolved.
+    outputs: errors below that precision are not resolved. The bound is about as large
+    as ``|R|_F``, so it is loose where many eigenvalues are left that are alike.
 
     Args:
         key: PRNG key.

@@ -44,7 +44,7 @@ def test_what_is_constant_says_nothing():
             kernel = np.full((7, 7), constant, dtype)
             assert np.isnan(centered_kernel_alignment(K1, kernel))
             assert np.isnan(centered_kernel_alignment(kernel, K1))
-    noise = np.where(K2 > np.median(K2), np.finfo(np.float32).eps, 0)
+    noise = np.where(np.median(K2) < K2, np.finfo(np.float32).eps, 0)
     rounded = (1 + noise).astype(np.float32)
     assert np.ptp(rounded) > 0
     assert np.isnan(centered_kernel_alignment(rounded, K1))
