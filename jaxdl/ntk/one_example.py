@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxdl.curvature.operators import not_a_space
 from jaxdl.types import Array, Params
 
-Apply = Callable[[Params, Any], Array]
-"""``apply(params, x) -> outputs`` for one example."""
+Apply = Callable[[Params, Any], Any]
+"""``apply(params, x) -> outputs`` for one example: an array or a pytree of arrays."""
 
 
 class Outputs(NamedTuple):
@@ -35,7 +35,7 @@ def examine(apply: Apply, params: Params, x: Any, name: str = "x") -> Outputs:
 
     Raises:
         ValueError: If ``params`` has other leaves or none, ``x`` no examples, or
-            ``apply`` does not map one example to one array of float32 or float64.
+            ``apply`` does not map one example to arrays of float32 or float64.
     """
     if message := not_a_space(params=params):
         raise ValueError(message)
@@ -58,16 +58,23 @@ def examine(apply: Apply, params: Params, x: Any, name: str = "x") -> Outputs:
             ) from error
         raise
     leaves = jax.tree.leaves(outputs)
-    single = len(leaves) == 1 and leaves[0] is outputs
-    if not single or outputs.dtype not in (jnp.float32, jnp.float64):
+    if any(leaf.dtype not in (jnp.float32, jnp.float64) for leaf in leaves):
         raise ValueError(
-            "apply must return one array of float32 or float64, "
-            f"got {_described(outputs)}"
+            f"apply must return arrays of float32 or float64, got {_described(outputs)}"
         )
-    if not outputs.size:
-        raise ValueError(f"apply must return outputs, got shape {outputs.shape}")
+    k = sum(leaf.size for leaf in leaves)
+    if not k:
+        raise ValueError(
+            f"apply must return at least one output, got {_described(outputs)}"
+        )
     ((n,),) = lengths
-    return Outputs(n, outputs.size, outputs.dtype)
+    return Outputs(n, k, jnp.result_type(*(leaf.dtype for leaf in leaves)))
+
+
+def flat(outputs: Any) -> Array:
+    """The outputs of one example as one array, ``(k,)``."""
+    leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(outputs)]
+    return jnp.concatenate(leaves)
 
 
 def _shaped(leaf):

@@ -16,7 +16,7 @@ from jaxdl import tree
 from jaxdl.curvature.batches import linearized
 from jaxdl.curvature.operators import LinearOperator, Rule, on_space_of
 from jaxdl.ntk.kernels import known_not_finite
-from jaxdl.ntk.one_example import Apply, examine
+from jaxdl.ntk.one_example import Apply, examine, flat
 from jaxdl.types import Array, Params
 
 _NOT_FINITE = (
@@ -42,8 +42,8 @@ def ntk_vector_product(
     and memory for the activations of the examples that are done at a time.
 
     Args:
-        apply: ``apply(params, x) -> outputs`` for one example: an array of any shape,
-            flattened to k entries.
+        apply: ``apply(params, x) -> outputs`` for one example: an array of any shape
+            or a pytree of arrays, flattened to k entries.
         params: Pytree of float32 or float64 arrays.
         x1: Array or pytree of arrays with n1 examples along the first axis.
         x2: As x1, with n2 examples. None for x1 itself.
@@ -171,7 +171,7 @@ def _product(apply, params, x1, x2, v, chunk_size):
 
 def _outputs(apply, params, x):
     """``(n, k)`` outputs of all examples."""
-    return jax.vmap(lambda x: jnp.ravel(apply(params, x)))(x)
+    return jax.vmap(lambda x: flat(apply(params, x)))(x)
 
 
 def _push(apply, params, x, direction, chunk_size):
@@ -179,7 +179,7 @@ def _push(apply, params, x, direction, chunk_size):
 
     def one(x):
         def outputs(params):
-            return jnp.ravel(apply(params, x))
+            return flat(apply(params, x))
 
         return jax.jvp(outputs, (params,), (direction,))[::-1]
 

@@ -99,6 +99,17 @@ def test_one_example_to_a_number_and_vmap_over_parameters():
     np.testing.assert_allclose(found, [product(row) for row in w], rtol=1e-5)
 
 
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_outputs_may_be_a_tree(chunk_size):
+    def apply(w, x):
+        return {"a": x @ w[:, :1], "b": (jnp.sum(w[:, 1] * x),)}
+
+    v = RNG.normal(size=(4, 2)).astype(np.float32)
+    expected = ntk_vector_product(linear, W, X, None, v)
+    found = ntk_vector_product(apply, W, X, None, v, chunk_size=chunk_size)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_the_product_is_differentiable_in_the_parameters():
     def apply(w, x):
         return w**2 * x  # the kernel is 4 w^2 x x^T
@@ -149,9 +160,9 @@ def test_an_operator_crosses_jit_and_is_compiled_once_for_many_parameters():
         ({"x1": (X, X[:2])}, r"x1 must hold .* got lengths \[\(2,\), \(4,\)\]"),
         ({"x1": 3.0}, r"x1 must hold arrays .* got lengths \[\(\)\]"),
         ({"apply": lambda w, x: x[:, 0, None] @ w[:1]}, "apply must map one example"),
-        ({"apply": lambda w, x: (x @ w, x)}, "apply must return one array of float32"),
+        ({"apply": lambda w, x: (x @ w, 1)}, "apply must return arrays of float32"),
         ({"apply": lambda w, x: jnp.argmax(x @ w)}, "apply must return .* int32"),
-        ({"apply": lambda w, x: (x @ w)[:0]}, "apply must return outputs"),
+        ({"apply": lambda w, x: (x @ w)[:0]}, "apply must return at least one"),
         ({"apply": lambda w, x: jnp.log(-(x @ w))}, "apply must be finite and have"),
     ],
 )
