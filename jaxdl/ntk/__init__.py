@@ -1,15 +1,49 @@
-"""Tangent kernels of any function: exact at finite width, streamed, on disk."""
+"""Tangent kernels of any function: exact, streamed, as operators; what they say."""
 
+from jaxdl.ntk.alignment import (
+    centered_kernel_alignment,
+    kernel_target_alignment,
+    relative_change,
+)
 from jaxdl.ntk.empirical import (
     empirical_nngp,
     empirical_ntk,
     empirical_ntk_per_layer,
 )
+from jaxdl.ntk.expansions import linearize, scaled_output, taylor_expand
+from jaxdl.ntk.kernels import flatten_kernel
+from jaxdl.ntk.low_rank import LowRankNTK, low_rank_ntk
+from jaxdl.ntk.operators import ntk_operator, ntk_vector_product
+from jaxdl.ntk.spectra import (
+    Projection,
+    Spectrum,
+    effective_rank,
+    participation_ratio,
+    project_target,
+    spectrum,
+)
 from jaxdl.ntk.to_file import ntk_to_file
 
 __all__ = [
+    "LowRankNTK",
+    "Projection",
+    "Spectrum",
+    "centered_kernel_alignment",
+    "effective_rank",
     "empirical_nngp",
     "empirical_ntk",
     "empirical_ntk_per_layer",
+    "flatten_kernel",
+    "kernel_target_alignment",
+    "linearize",
+    "low_rank_ntk",
+    "ntk_operator",
     "ntk_to_file",
+    "ntk_vector_product",
+    "participation_ratio",
+    "project_target",
+    "relative_change",
+    "scaled_output",
+    "spectrum",
+    "taylor_expand",
 ]
