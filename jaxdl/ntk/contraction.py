@@ -35,26 +35,27 @@ class Factored(NamedTuple):
 class Features(NamedTuple):
     """What the kernel of one group of leaves is made of, for n examples."""
 
-    gradients: Array | None  # (n, k, p)
+    gradients: list[Array]  # (n, k, p) each, p being any part of the parameters
     weights: list[Factored]
 
 
 def gradient(part: Part, inputs: int) -> Array:
-    """The gradient itself, ``(k, groups, inputs, outputs)``, of one example.
+    """The gradient itself, ``(k, groups, outputs, inputs)``, of one example.
 
     Args:
         part: Without the axis n.
         inputs: Their number, which a one-hot h does not tell.
 
     Returns:
-        The sum over rows.
+        The sum over rows; in the order of axes that takes no transposition.
     """
     h, dy = part
-    if not isinstance(h, Hot):
-        return jnp.einsum("grc,kgrf->kgcf", h, dy)
     k, groups, _, outputs = dy.shape
+    if not isinstance(h, Hot):
+        return jnp.moveaxis(jnp.einsum("grc,kgrf->gkfc", h, dy), 0, 1)
     zeros = jnp.zeros((k, groups, inputs, outputs), dy.dtype)
-    return zeros.at[:, 0, h.position[0]].add(dy[:, 0] * h.weight[0][None, :, None])
+    weighted = dy[:, 0] * h.weight[0][None, :, None]
+    return zeros.at[:, 0, h.position[0]].add(weighted).swapaxes(2, 3)
 
 
 def contract(a: Features, b: Features, outputs: str) -> Array:
@@ -68,9 +69,9 @@ def contract(a: Features, b: Features, outputs: str) -> Array:
     Returns:
         ``(n1, n2, k, k)``, ``(n1, n2, k)`` or ``(n1, n2)``.
     """
-    terms = []
-    if a.gradients is not None:
-        terms.append(_along(a.gradients, b.gradients, outputs))
+    terms = [
+        _along(u, v, outputs) for u, v in zip(a.gradients, b.gradients, strict=True)
+    ]
     for u, v in zip(a.weights, b.weights, strict=True):
         for product, pairs in (
             (_aligned, itertools.product(u.straight, v.straight)),
@@ -84,8 +85,13 @@ def contract(a: Features, b: Features, outputs: str) -> Array:
 
 def _along(a, b, outputs):
     """Inner products over the last axis of ``(n, k, p)``."""
-    spec = {"full": "iap,jbp->ijab", "diagonal": "iap,jap->ija", "trace": "iap,jap->ij"}
-    return jnp.einsum(spec[outputs], a, b)
+    (n1, k, p), n2 = a.shape, b.shape[0]
+    if outputs == "diagonal":
+        return jnp.einsum("iap,jap->ija", a, b)
+    if outputs == "trace":  # as matrices: two summed axes would be copied first
+        return a.reshape(n1, k * p) @ b.reshape(n2, k * p).T
+    products = a.reshape(n1 * k, p) @ b.reshape(n2 * k, p).T
+    return products.reshape(n1, k, n2, k).transpose(0, 2, 1, 3)
 
 
 def _aligned(p, q, outputs):

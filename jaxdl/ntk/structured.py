@@ -311,6 +311,7 @@ def _group(how, group, factors, duals, gradients, dtype):
         for leaf in how.direct
         if leaf in group
     ]
+    flat = [jnp.concatenate(flat, axis=1)] if flat else []
     factored = []
     for weight in how.weights:
         if weight.leaf not in group:
@@ -320,7 +321,7 @@ def _group(how, group, factors, duals, gradients, dtype):
             factored.append(mine)
         else:
             flat.append(_summed(weight, mine).reshape(k, -1))
-    return Features(jnp.concatenate(flat, axis=1) if flat else None, factored)
+    return Features(flat, factored)
 
 
 def _parts(how, weight, factors, duals, dtype):
@@ -341,7 +342,7 @@ def _parts(how, weight, factors, duals, dtype):
 
 
 def _summed(weight, parts):
-    """The gradient of a weight, ``(k, groups, inputs, outputs)``."""
+    """The gradient of a weight, ``(k, groups, outputs, inputs)``."""
     _, inputs, width = weight.shape
     terms = [gradient(part, inputs) for part in parts.straight]
     terms += [gradient(part, width).swapaxes(2, 3) for part in parts.swapped]
