@@ -139,6 +139,16 @@ def flops(equations: Equations) -> int:
     return sum(_flops(equation) for equation in equations.jaxpr.eqns)
 
 
+def primitives(equations: Equations) -> set[str]:
+    """The names of all operations, those of inner functions included."""
+    names = set()
+    for equation in equations.jaxpr.eqns:
+        names.add(equation.primitive.name)
+        for inner in _inner(equation.params.values()):
+            names |= primitives(inner)
+    return names
+
+
 def _flops(equation: Any) -> int:
     name = equation.primitive.name
     if name == "dot_general":
@@ -159,12 +169,11 @@ def _flops(equation: Any) -> int:
 
 
 def _inner(values: Iterable[Any]) -> list[Equations]:
-    """The jaxprs among the parameters of an equation."""
-    return [
-        closed(value)
-        for value in values
-        if hasattr(value, "eqns") or hasattr(value, "jaxpr")
-    ]
+    """The jaxprs among the parameters of an equation, those in tuples included."""
+    flat: list[Any] = []
+    for value in values:
+        flat += value if isinstance(value, tuple | list) else [value]
+    return [closed(a) for a in flat if hasattr(a, "eqns") or hasattr(a, "jaxpr")]
 
 
 def _alike(outside: Sequence[Any], inside: Sequence[Any]) -> int:

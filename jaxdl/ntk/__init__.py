@@ -11,6 +11,7 @@ from jaxdl.ntk.empirical import (
     empirical_ntk_per_layer,
 )
 from jaxdl.ntk.expansions import linearize, scaled_output, taylor_expand
+from jaxdl.ntk.explain import Explanation, Service, explain
 from jaxdl.ntk.kernels import flatten_kernel
 from jaxdl.ntk.low_rank import LowRankNTK, low_rank_ntk
 from jaxdl.ntk.operators import ntk_operator, ntk_vector_product
@@ -25,14 +26,17 @@ from jaxdl.ntk.spectra import (
 from jaxdl.ntk.to_file import ntk_to_file
 
 __all__ = [
+    "Explanation",
     "LowRankNTK",
     "Projection",
+    "Service",
     "Spectrum",
     "centered_kernel_alignment",
     "effective_rank",
     "empirical_nngp",
     "empirical_ntk",
     "empirical_ntk_per_layer",
+    "explain",
     "flatten_kernel",
     "kernel_target_alignment",
     "linearize",

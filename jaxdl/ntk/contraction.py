@@ -6,13 +6,9 @@ products in place of one over all of W. With many rows the gradients are cheaper
 """
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxdl.ntk.rules import Hot
 from jaxdl.types import Array
@@ -106,9 +102,7 @@ def _aligned(p, q, outputs):
         dd = jnp.einsum("iagrf,jagsf->ijgrs", p.dy, q.dy)
         return jnp.einsum("ijgrs,ijgrs->ij", hh, dd)
     if outputs == "diagonal":
-        return jnp.einsum(
-            "ijgrs,ijgrsa->ija", hh, jnp.einsum(diagonal, p.dy, q.dy)
-        )
+        return jnp.einsum("ijgrs,ijgrsa->ija", hh, jnp.einsum(diagonal, p.dy, q.dy))
     return jnp.einsum("ijgrs,ijgrsab->ijab", hh, jnp.einsum(full, p.dy, q.dy))
 
 
@@ -145,94 +139,3 @@ def _overlap(h, other):
     if other.ndim == 4:
         return jnp.einsum("igrc,jgsc->ijgrs", h, other)
     return jnp.einsum("igrc,jkgsc->ijgrsk", h, other)
-
-
-def pairwise(
-    product: Callable[[Any, Any], Any], a: Any, b: Any | None, tile: int
-) -> Any:
-    """``product`` of all examples with all, tile by tile.
-
-    Args:
-        product: From the features of ``m1`` and ``m2`` examples to a pytree of
-            ``(m1, m2, ...)``, symmetric in the two where ``b`` is None: exchanging
-            them transposes the first two axes, and the last two of four.
-        a: A pytree with n1 examples along the first axes.
-        b: One with n2; None for ``a``: then only half of the tiles are computed, and
-            the result is exactly symmetric.
-        tile: Examples of one side at a time.
-
-    Returns:
-        A pytree of ``(n1, n2, ...)``.
-    """
-    n1 = _length(a)
-    n2 = n1 if b is None else _length(b)
-    if b is None and tile >= n1:
-        return jax.tree.map(_symmetrize, product(a, a))
-    if tile >= max(n1, n2):
-        return product(a, b)
-    tile1, tile2 = min(tile, n1), min(tile, n2)
-    if b is None:
-        tile1 = tile2 = min(tile1, tile2)
-    rows, columns = _tiles(a, tile1), _tiles(a if b is None else b, tile2)
-    m1, m2 = math.ceil(n1 / tile1), math.ceil(n2 / tile2)
-    pairs = [(i, j) for i in range(m1) for j in range(i if b is None else 0, m2)]
-
-    def at(tiles, i):
-        return jax.tree.map(
-            lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False), tiles
-        )
-
-    def place(whole, block, i, j):
-        start = (i * tile1, j * tile2, *(0,) * (whole.ndim - 2))
-        return lax.dynamic_update_slice(whole, block, start)
-
-    def step(kernels, pair):
-        i, j = pair
-        blocks = product(at(rows, i), at(columns, j))
-        if b is None:
-            blocks = lax.cond(
-                i == j, lambda k: jax.tree.map(_symmetrize, k), lambda k: k, blocks
-            )
-            kernels = jax.tree.map(
-                lambda k, block: place(k, _transpose(block), j, i), kernels, blocks
-            )
-        kernels = jax.tree.map(lambda k, block: place(k, block, i, j), kernels, blocks)
-        return kernels, None
-
-    shapes = jax.eval_shape(product, at(rows, 0), at(columns, 0))
-    empty = jax.tree.map(
-        lambda s: jnp.zeros((m1 * tile1, m2 * tile2, *s.shape[2:]), s.dtype), shapes
-    )
-    kernels, _ = lax.scan(step, empty, jnp.asarray(pairs))
-    return jax.tree.map(lambda kernel: kernel[:n1, :n2], kernels)
-
-
-def _tiles(features, tile):
-    """``(n, ...)`` to ``(tiles, tile, ...)``, the last one filled up with zeros."""
-
-    def split(leaf):
-        n = leaf.shape[0]
-        missing = -n % tile
-        filled = jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1))
-        return filled.reshape(-1, tile, *leaf.shape[1:])
-
-    return jax.tree.map(split, features)
-
-
-def _transpose(kernel):
-    """What the kernel is with its two sets of examples exchanged."""
-    swapped = jnp.swapaxes(kernel, 0, 1)
-    return jnp.swapaxes(swapped, 2, 3) if kernel.ndim == 4 else swapped
-
-
-def _symmetrize(kernel):
-    return (kernel + _transpose(kernel)) / 2
-
-
-def _length(features: Any) -> int:
-    return jax.tree.leaves(features)[0].shape[0]
-
-
-def sum_of(kernels: Sequence[Array]) -> Array:
-    """The kernel of several groups together."""
-    return sum(kernels[1:], start=kernels[0])

@@ -16,7 +16,7 @@ from jaxdl.train.drive import is_traced
 from jaxdl.types import Array, Params
 
 METHODS = {
-    "auto": structured.kernels,
+    "auto": structured.cheapest,
     "jacobian": jacobian.kernels,
     "products": products.kernels,
     "structured": structured.kernels,

@@ -91,7 +91,7 @@ def _matrix_product(equation, position):
 
     return Form(
         "matrix product", groups, rows, inputs, outputs, factor,
-        spread=lambda dy: dy.reshape(split).transpose(np.argsort(order)),
+        spread=lambda dy: dy.reshape(split).transpose(_inverse(order)),
         collect=lambda y: y.transpose(order).reshape(groups, rows, outputs),
         arrange=arrange,
     )  # fmt: skip
@@ -122,7 +122,7 @@ def _convolution(equation, position):
         dy = dy.reshape(groups, y[0], *y[2:], outputs)
         last = tuple(range(2, dy.ndim - 1))
         dy = dy.transpose((1, 0, dy.ndim - 1, *last)).reshape(y)
-        return dy.transpose(np.argsort(numbers.out_spec))
+        return dy.transpose(_inverse(numbers.out_spec))
 
     def collect(dy):
         dy = dy.transpose(numbers.out_spec).reshape(y[0], groups, outputs, *y[2:])
@@ -179,7 +179,7 @@ def _channels_last(params, h, w, *, swapped):
         dimension_numbers=lax.ConvDimensionNumbers(image, (*kernel, *range(n)), image),
         **{name: params[name] for name in _CONVOLUTION},
     )
-    return y.transpose(np.argsort([numbers.out_spec[i] for i in batch_last]))
+    return y.transpose(_inverse([numbers.out_spec[i] for i in batch_last]))
 
 
 _CONVOLUTION = (
@@ -235,7 +235,7 @@ def _gather(equation, position):
     mode = str(params["mode"])
     shape = equation.outvars[0].aval.shape
     lead = _rest(len(shape), numbers.offset_dims)
-    order = np.argsort((*lead, *numbers.offset_dims))
+    order = _inverse((*lead, *numbers.offset_dims))
     batch = [shape[i] for i in lead]
 
     def factor(tokens):
@@ -308,6 +308,11 @@ def _swap(n_lead, n_first, n_second):
     first = [n_lead + i for i in range(n_first)]
     second = [n_lead + n_first + i for i in range(n_second)]
     return [*lead, *second, *first]
+
+
+def _inverse(order):
+    """The order of axes that undoes one."""
+    return [int(i) for i in np.argsort(order)]
 
 
 def _with_one(shape, axis):

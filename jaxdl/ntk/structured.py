@@ -1,163 +1,28 @@
-"""Kernels from the structure of a function's equations, without its Jacobian.
-
-`plan` finds where the parameters meet data and decides, for each weight, what is
-cheapest by counted operations. A leaf without a rule is served by its own gradients;
-for biases and scales, that is the rule.
-"""
+"""Kernels from the structure of a function's equations, without its Jacobian."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from jaxdl import jaxpr
-from jaxdl.ntk.contraction import (
-    Factored,
-    Features,
-    Part,
-    contract,
-    gradient,
-    pairwise,
-)
+from jaxdl.ntk import products
+from jaxdl.ntk.blocks import in_blocks, length
+from jaxdl.ntk.contraction import Factored, Features, Part, contract, gradient
+from jaxdl.ntk.plan import arguments, method_flops, plan
+from jaxdl.ntk.plan import cheapest as cheapest_of
 from jaxdl.ntk.rules import Hot
-from jaxdl.ntk.uses import Tape, Use, follow, whole
+from jaxdl.ntk.symmetry import mirror
+from jaxdl.ntk.uses import Tape, follow
 from jaxdl.types import Array
 
-FEATURE_BYTES = 2**26  # of the examples whose features are computed at a time
-TILE_BYTES = 2**27  # of the intermediate results of one tile
-
-
-class Weight(NamedTuple):
-    """Uses of one weight, all or a slice of a leaf, that are summed up."""
-
-    leaf: int
-    uses: list[int]  # numbers in the plan
-    swapped: list[bool]  # laid out with inputs and outputs exchanged
-    shape: tuple[int, int, int]  # groups, inputs, outputs of those not swapped
-    factored: bool  # products of factors, or gradients
-    bias: int | None = None  # the leaf that is added to its outputs
-
-
-class Plan(NamedTuple):
-    """How the kernel of a function is computed."""
-
-    equations: jaxpr.Equations
-    uses: list[Use]
-    weights: list[Weight]
-    direct: list[int]  # leaves served by their own gradients
-    refused: dict[int, str]  # for each of these, why
-    n_outputs: int
-
-
-def plan(
-    outputs_of: Callable[[list[Array], Any], Array],
-    leaves: Sequence[Any],
-    groups: Sequence[Sequence[int]],
-    x: Any,
-    *,
-    outputs: str,
-    n_pairs: float,
-    n_examples: float,
-) -> Plan:
-    """Choose how each leaf is served.
-
-    Args:
-        outputs_of: From all leaves and one example to ``(k,)``.
-        leaves: All leaves, or their shapes and dtypes.
-        groups: As for `kernels`.
-        x: One example, or its shapes and dtypes.
-        outputs: As for `kernels`.
-        n_pairs: Pairs of examples.
-        n_examples: Examples, those of both sides.
-
-    Returns:
-        A plan.
-    """
-    equations = jaxpr.trace(outputs_of, list(leaves), x)
-    (result,) = equations.jaxpr.outvars
-    k = result.aval.shape[0]
-    selected = [leaf for group in groups for leaf in group]
-    refused: dict[int, str] = {}
-    while True:
-        followed = [leaf for leaf in selected if leaf not in refused]
-        tape = Tape()
-        jax.eval_shape(
-            lambda values, x, t=tape, f=followed: follow(
-                equations, _arguments(values, x, f), t
-            ),
-            list(leaves),
-            x,
-        )
-        found, weights = tape.refused, []
-        for leaf in followed:
-            uses = [i for i, use in enumerate(tape.uses) if use.leaf == leaf]
-            try:
-                weights += _weights(leaf, uses, tape.uses, np.shape(leaves[leaf]))
-            except _OverlapError:
-                found.setdefault(leaf, "it is used in slices that overlap in part")
-        found |= _loose_biases(tape.uses, weights, groups)
-        if not found:
-            break
-        refused |= found
-    costs = [
-        {
-            factored: weight_flops(
-                weight, tape.uses, k, factored, outputs, n_pairs, n_examples
-            )
-            for factored in (True, False)
-        }
-        for weight in weights
-    ]
-    weights = [
-        weight._replace(factored=cost[True] <= cost[False])
-        for weight, cost in zip(weights, costs, strict=True)
-    ]
-    direct = [leaf for leaf in selected if leaf in refused]
-    return Plan(equations, tape.uses, weights, direct, refused, k)
-
-
-def weight_flops(
-    weight: Weight,
-    uses: Sequence[Use],
-    k: int,
-    factored: bool,
-    outputs: str,
-    n_pairs: float,
-    n_examples: float,
-) -> float:
-    """Operations for the kernel of one weight, its factors being there.
-
-    Args:
-        weight: The weight.
-        uses: All uses of the plan.
-        k: Outputs.
-        factored: By products of factors, or by gradients.
-        outputs: As for `kernels`.
-        n_pairs: Pairs of examples.
-        n_examples: Examples, those of both sides.
-
-    Returns:
-        Their number; a multiplication and an addition are two.
-    """
-    groups, inputs, width = weight.shape
-    inputs += weight.bias is not None
-    products = k * k if outputs == "full" else k
-    if not factored:
-        rows = sum(uses[i].rows for i in weight.uses if uses[i].rule != "lookup")
-        size = groups * inputs * width
-        return 2.0 * size * (n_examples * k * rows + n_pairs * products)
-    total = 0.0
-    for i in weight.uses:
-        for j in weight.uses:
-            pairs = groups * uses[i].rows * uses[j].rows
-            hot = uses[i].rule == "lookup" or uses[j].rule == "lookup"
-            h = 1 if hot else 2 * inputs
-            total += pairs * (h + products * (2 * width + 2))
-    return n_pairs * total
+EXAMPLES_BYTES = 2**26  # of the taps of the examples that are computed at a time
+OUTPUTS_BYTES = 2**28  # of those of all examples, where the outputs can be in turn
+BLOCK_BYTES = 2**31  # of the features of one block; beyond, they are found again
+TILE_BYTES = 2**27  # of the intermediate results of a pair of tiles
 
 
 def kernels(
@@ -182,91 +47,81 @@ def kernels(
         ``(n1, n2, k, k)``, ``(n1, n2, k)`` or ``(n1, n2)``, one for each group.
     """
     with jax.default_matmul_precision("highest"):
-        n1 = jax.tree.leaves(x1)[0].shape[0]
-        n2 = n1 if x2 is None else jax.tree.leaves(x2)[0].shape[0]
-        example = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x1
-        )
-        how = plan(
-            outputs_of, leaves, groups, example,
-            outputs=outputs,
-            n_pairs=n1 * (n1 + 1) / 2 if x2 is None else n1 * n2,
-            n_examples=n1 if x2 is None else n1 + n2,
-        )  # fmt: skip
+        n1 = length(x1)
+        n2 = n1 if x2 is None else length(x2)
+        how = _plan(outputs_of, leaves, groups, x1, x2, outputs)
+        block_size = _examples_at_once(how, max(n1, n2), outputs)
+        if block_size < max(n1, n2):
+            again = partial(kernels, outputs_of, leaves, groups, outputs=outputs)
+            return in_blocks(lambda a, b: again(a, b), x1, x2, block_size)
         dtype = jnp.result_type(*(leaves[i].dtype for group in groups for i in group))
+        dtype = jnp.promote_types(dtype, jnp.float32)
         k = how.n_outputs
+
+        def product(a, b):
+            pairs = zip(a, a if b is None else b, strict=True)
+            found = [contract(u, v, outputs) for u, v in pairs]
+            return [mirror(kernel) for kernel in found] if b is None else found
 
         def block(basis):
             a = _features(how, leaves, groups, x1, basis, dtype)
             b = None if x2 is None else _features(how, leaves, groups, x2, basis, dtype)
-            return pairwise(
-                lambda p, q: [
-                    contract(u, v, outputs) for u, v in zip(p, q, strict=True)
-                ],
-                a, b, _tile(how, n1, n2, basis.shape[0], x2 is None, outputs, dtype),
-            )  # fmt: skip
+            tile = _tile(how, n1, n2, len(basis), x2 is None, outputs, dtype)
+            return in_blocks(product, a, b, tile)
 
         basis = jnp.eye(k, dtype=how.equations.jaxpr.outvars[0].aval.dtype)
-        chunk = _chunk(how, leaves, max(n1, n2), outputs, dtype)
+        chunk = _outputs_at_once(how, max(n1, n2), outputs)
         result = _over_outputs(block, basis, chunk, outputs)
         if outputs == "trace":
             return [kernel / k for kernel in result]
         return result
 
 
-class _OverlapError(Exception):
-    """Two uses share some entries of a leaf in a way that has no rule."""
+def cheapest(
+    outputs_of: Callable[[list[Array], Any], Array],
+    leaves: list[Array],
+    groups: tuple[tuple[int, ...], ...],
+    x1: Any,
+    x2: Any | None,
+    outputs: str,
+) -> list[Array]:
+    """What `kernels` gives, by products where these cost far less.
+
+    Args:
+        outputs_of: As in `kernels`, as all that follows.
+        leaves: All leaves.
+        groups: The leaves of each kernel.
+        x1: Pytree with n1 examples along the first axes.
+        x2: One with n2, or None.
+        outputs: ``"full"``, ``"diagonal"`` or ``"trace"``.
+
+    Returns:
+        One kernel for each group.
+    """
+    n_pairs, n_examples = _numbers(x1, x2)
+    how = _plan(outputs_of, leaves, groups, x1, x2, outputs)
+    flops = method_flops(how, outputs, n_pairs, n_examples)
+    way = products.kernels if cheapest_of(how, flops) == "products" else kernels
+    return way(outputs_of, leaves, groups, x1, x2, outputs)
 
 
-def _arguments(leaves, x, followed):
-    chosen = set(followed)
-    values = [whole(a, i) if i in chosen else a for i, a in enumerate(leaves)]
-    return [*values, *jax.tree.leaves(x)]
+def _plan(outputs_of, leaves, groups, x1, x2, outputs):
+    n_pairs, n_examples = _numbers(x1, x2)
+    example = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x1
+    )
+    return plan(
+        outputs_of, leaves, groups, example,
+        outputs=outputs, n_pairs=n_pairs, n_examples=n_examples,
+    )  # fmt: skip
 
 
-def _weights(leaf, numbers, uses, shape):
-    """The uses of one leaf, sorted into weights that share no entry."""
-    if len(numbers) == 1:
-        use = uses[numbers[0]]
-        size = (use.groups, use.inputs, use.outputs)
-        bias = None if use.bias is None else use.bias.leaf
-        return [Weight(leaf, numbers, [False], size, True, bias)]
-    entries = np.arange(math.prod(shape)).reshape(shape)
-    sorted_: list[tuple[np.ndarray, Weight]] = []
-    for i in numbers:
-        mine = uses[i].view(entries)
-        for theirs, weight in sorted_:
-            if np.array_equal(mine, theirs):
-                weight.uses.append(i)
-                weight.swapped.append(False)
-                break
-            if np.array_equal(mine.swapaxes(1, 2), theirs):
-                weight.uses.append(i)
-                weight.swapped.append(True)
-                break
-            if np.intersect1d(mine, theirs).size:
-                raise _OverlapError
-        else:
-            sorted_.append((mine, Weight(leaf, [i], [False], mine.shape, True)))
-    return [weight for _, weight in sorted_]
-
-
-def _loose_biases(uses, weights, groups):
-    """Biases that do not go with one weight in all their uses, and why."""
-    loose, owner = {}, {}
-    group_of = {leaf: i for i, group in enumerate(groups) for leaf in group}
-    for number, weight in enumerate(weights):
-        biases = [uses[i].bias for i in weight.uses]
-        for bias in biases:
-            if bias is None:
-                continue
-            if owner.setdefault(bias.leaf, number) != number:
-                loose[bias.leaf] = "it is added to the outputs of two weights"
-            elif len(biases) > 1 or group_of[bias.leaf] != group_of[weight.leaf]:
-                loose[bias.leaf] = "its weight has other uses, or counts elsewhere"
-            elif any(use.leaf == bias.leaf for use in uses):
-                loose[bias.leaf] = "it has other uses"
-    return loose
+def _numbers(x1, x2):
+    """How many pairs there are, and how many examples."""
+    n1 = length(x1)
+    if x2 is None:
+        return n1 * (n1 + 1) / 2, n1
+    return n1 * length(x2), n1 + length(x2)
 
 
 def _features(how, leaves, groups, x, basis, dtype):
@@ -284,28 +139,27 @@ def _features(how, leaves, groups, x, basis, dtype):
             for i, tap in zip(how.direct, direct, strict=True):
                 values[i] = values[i] + tap
             tape = Tape(taps)
-            (y,) = follow(how.equations, _arguments(values, x, followed), tape)
+            (y,) = follow(how.equations, arguments(values, x, followed), tape)
             return y, tape.factors
 
         _, pull, factors = jax.vjp(tapped, taps, direct, has_aux=True)
         duals, gradients = jax.vmap(pull)(basis)
         gradients = dict(zip(how.direct, gradients, strict=True))
         return [
-            _group(how, set(group), factors, duals, gradients, dtype)
+            _group(how, set(group), len(basis), factors, duals, gradients, dtype)
             for group in groups
         ]
 
-    n = jax.tree.leaves(x)[0].shape[0]
+    n = length(x)
     sizes = sum(tap.size for tap in taps) + sum(a.size for a in direct)
-    at_once = max(1, FEATURE_BYTES // (4 * basis.shape[0] * max(sizes, 1)))
+    at_once = max(1, EXAMPLES_BYTES // (4 * basis.shape[0] * max(sizes, 1)))
     if at_once >= n:
         return jax.vmap(one)(x)
     return lax.map(one, x, batch_size=at_once)
 
 
-def _group(how, group, factors, duals, gradients, dtype):
+def _group(how, group, k, factors, duals, gradients, dtype):
     """Features of one example for one group of leaves."""
-    k = jax.tree.leaves((duals, list(gradients.values())))[0].shape[0]
     flat = [
         gradients[leaf].reshape(k, -1).astype(dtype)
         for leaf in how.direct
@@ -316,15 +170,17 @@ def _group(how, group, factors, duals, gradients, dtype):
     for weight in how.weights:
         if weight.leaf not in group:
             continue
-        mine = _parts(how, weight, factors, duals, dtype)
+        mine = _parts(weight, factors, duals, dtype)
         if weight.factored:
             factored.append(mine)
         else:
             flat.append(_summed(weight, mine).reshape(k, -1))
+    if not flat and not factored:  # nothing depends on these leaves
+        flat = [jnp.zeros((k, 1), dtype)]
     return Features(flat, factored)
 
 
-def _parts(how, weight, factors, duals, dtype):
+def _parts(weight, factors, duals, dtype):
     """The uses of a weight, those laid out alike joined along their rows."""
     kinds: dict[tuple[bool, bool], list[int]] = {}
     for i, swapped in zip(weight.uses, weight.swapped, strict=True):
@@ -365,13 +221,34 @@ def _tile(how, n1, n2, k, symmetric, outputs, dtype):
     return min(tile, max(n1, n2))
 
 
-def _chunk(how, leaves, n, outputs, dtype):
-    """Outputs at a time, so that features of all examples have a bounded size."""
-    del leaves, dtype
+def _held(how):
+    """Numbers kept of each example: for each output, and once."""
+    sizes = how.sizes
+    each = sum(sizes[leaf] for leaf in how.direct)
+    once = 0
+    for weight in how.weights:
+        if not weight.factored:
+            each += math.prod(weight.shape)
+            continue
+        for use in (how.uses[i] for i in weight.uses):
+            each += use.groups * use.rows * use.outputs
+            once += sum(a.size for a in jax.tree.leaves(use.factor))
+    return each, once
+
+
+def _outputs_at_once(how, n, outputs):
+    """So many that the features of all examples have a bounded size."""
     if outputs == "full":
         return how.n_outputs
-    sizes = sum(use.groups * use.rows * use.outputs for use in how.uses)
-    return max(1, min(how.n_outputs, 2**28 // (4 * n * max(sizes, 1))))
+    each, _ = _held(how)
+    return max(1, min(how.n_outputs, OUTPUTS_BYTES // (4 * n * max(each, 1))))
+
+
+def _examples_at_once(how, n, outputs):
+    """So many that a block's features have a bounded size."""
+    each, once = _held(how)
+    k = _outputs_at_once(how, n, outputs)
+    return max(1, BLOCK_BYTES // (4 * (k * each + once + 1)))
 
 
 def _over_outputs(block, basis, chunk, outputs):

@@ -102,9 +102,7 @@ class Tape:
         return None if self.taps is None else self.taps[len(self.uses) - 1]
 
 
-def follow(
-    equations: jaxpr.Equations, args: Sequence[Any], tape: Tape
-) -> list[Array]:
+def follow(equations: jaxpr.Equations, args: Sequence[Any], tape: Tape) -> list[Array]:
     """Run a function with some of its arguments followed.
 
     Args:
@@ -172,7 +170,7 @@ def _used(equation, values, tape):
     if form.perform is None:
         (y,) = jaxpr.bind(equation, [_value(value) for value in values])
     else:
-        y = form.perform(*data, weight.value)
+        y = form.perform(data[0], weight.value)
     h = form.factor(*data)
     if weight.scale is not None:
         h = rules.multiply(h, weight.scale)
@@ -210,9 +208,9 @@ def _added(equation, values, tape):
         return host.form.collect(spread)[:, 0]
 
     h = tape.factors[host.use]
-    one = jnp.ones((*h.shape[:2], 1), h.dtype)
-    one = one if other.scale is None else rules.multiply(one, other.scale)
-    h = jnp.concatenate([h, one.astype(h.dtype)], axis=2)
+    scale = 1.0 if other.scale is None else other.scale
+    one = jnp.full((*h.shape[:2], 1), scale, h.dtype)
+    h = jnp.concatenate([h, one], axis=2)
     tape.factors[host.use] = h
     tape.uses[host.use] = use._replace(
         bias=Bias(other.leaf, view), factor=jax.ShapeDtypeStruct(h.shape, h.dtype)
@@ -397,18 +395,18 @@ class _Repeat(NamedTuple):
 
     def outside(self, outer: dict[int, Weight]) -> Use:
         """The use as one of a weight outside; without a bias that does not fit."""
-        use, inner, weight = self.use, self.use.view, outer[self.use.leaf]
+        use, weight = self.use, outer[self.use.leaf]
+        groups, rows = use.groups, use.rows
         if self.stacked:
-            groups, rows = self.length * use.groups, use.rows
-
-            def view(entries):
-                steps = [inner(row) for row in weight.view(entries)]
-                return np.concatenate(steps) if steps else np.zeros((0, *use[4:6]), int)
+            groups *= self.length
         else:
-            groups, rows = use.groups, self.length * use.rows
+            rows *= self.length
 
-            def view(entries):
-                return inner(weight.view(entries))
+        def view(entries):
+            entries = weight.view(entries)
+            if self.stacked:
+                return np.concatenate([use.view(row) for row in entries])
+            return use.view(entries)
 
         def shape(a):
             return jax.ShapeDtypeStruct((groups, rows, *a.shape[2:]), a.dtype)
@@ -516,4 +514,7 @@ def _first(rows):
     return [jax.ShapeDtypeStruct(row.shape[1:], row.dtype) for row in rows]
 
 
-_BODIES = {"scan": _follow_scan, "cond": _follow_cond}
+_BODIES: dict[str, Callable[[Any, list[Any], Tape], Sequence[Any]]] = {
+    "scan": _follow_scan,
+    "cond": _follow_cond,
+}
