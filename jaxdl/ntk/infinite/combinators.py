@@ -221,7 +221,8 @@ def _sum(branches: tuple[Kernels, ...]) -> Kernels:
 
     def total(name):
         parts = [getattr(branch, name) for branch in branches]
-        return None if parts[0] is None else sum(parts[1:], parts[0])
+        parts = [part for part in parts if part is not None]  # None is zero
+        return sum(parts[1:], parts[0]) if parts else None
 
     return replace(
         first,

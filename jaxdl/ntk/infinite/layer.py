@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxdl.ntk.infinite.kernels import (
     Kernels,
@@ -14,6 +15,7 @@ from jaxdl.ntk.infinite.kernels import (
     same_pixels,
     unfolded,
 )
+from jaxdl.ntk.infinite.pairs import branches_of, map_branches, pair_by_pair
 from jaxdl.types import Array, Params
 
 Branches = Any
@@ -59,22 +61,35 @@ class KernelFunction:
         if _are_kernels(x1):
             if x2 is not None:
                 raise ValueError("x2 must be None where x1 are Kernels")
-            x1 = _map(folded, x1)
-            out = step(self, x1, any(pixel_axes(k) == 4 for k in _leaves(x1)))
+            x1 = map_branches(folded, x1)
+            out = step(self, x1, any(pixel_axes(k) == 4 for k in branches_of(x1)))
         else:
-            needed = self.needs_pixel_pairs(False)
-            out = step(self, begin(x1, x2, pixel_pairs=needed), False)
-        return _map(unfolded, out)
+            out = from_data(self, x1, x2)
+        return map_branches(unfolded, out)
 
 
 def step(kernel: Callable[..., Any], kernels: Branches, pixel_pairs: bool) -> Branches:
     """One layer's kernels, with covariances of different pixels only while needed."""
     if not isinstance(kernel, KernelFunction):
-        return _map(folded, kernel(_map(unfolded, kernels)))
+        return map_branches(folded, kernel(map_branches(unfolded, kernels)))
     if not kernel.needs_pixel_pairs(pixel_pairs):
-        kernels = _map(same_pixels, kernels)
+        kernels = map_branches(same_pixels, kernels)
     out = kernel.transform(kernels, pixel_pairs)
-    return out if pixel_pairs else _map(same_pixels, out)
+    return out if pixel_pairs else map_branches(same_pixels, out)
+
+
+def from_data(
+    kernel: KernelFunction, x1: Any, x2: Any, *, matched: bool = False
+) -> Branches:
+    """Kernels of two batches, or of one, folded if not matched."""
+    pixel_pairs = kernel.needs_pixel_pairs(False)
+
+    def network(kernels):
+        return step(kernel, kernels, False)
+
+    if jnp.ndim(x1) == 4:
+        return pair_by_pair(network, x1, x2, matched=matched, pixel_pairs=pixel_pairs)
+    return network(begin(x1, x2, matched=matched))
 
 
 def needs_pixel_pairs(kernel: Callable[..., Any], after: bool) -> bool:
@@ -87,19 +102,21 @@ def needs_pixel_pairs(kernel: Callable[..., Any], after: bool) -> bool:
 def without_parameters(
     function: Callable[[Array], Any],
     transform: Callable[[Kernels], Branches],
-    check: Callable[[tuple[int, ...]], object] = lambda _: None,
+    check: Callable[[tuple[int, ...]], object] | None = None,
     needs: Callable[[bool], bool] = lambda after: after,
 ) -> Layer:
     """A layer that draws nothing."""
 
     def init(key, input_shape, dtype=float):
         del key, dtype
-        check(tuple(input_shape))
+        if check is not None:
+            check(tuple(input_shape))
         return ()
 
     def apply(params, x, *, key=None):
         del params, key
-        check(x.shape)
+        if check is not None:
+            check(x.shape)
         return function(x)
 
     return Layer(init, apply, KernelFunction(lambda k, _: transform(k), needs))
@@ -123,13 +140,3 @@ def _are_kernels(x):
     if isinstance(x, tuple | list):
         return len(x) > 0 and all(_are_kernels(k) for k in x)
     return isinstance(x, Kernels)
-
-
-def _leaves(kernels):
-    return jax.tree.leaves(kernels, is_leaf=lambda k: isinstance(k, Kernels))
-
-
-def _map(function, kernels):
-    if isinstance(kernels, Kernels):
-        return function(kernels)
-    return tuple(_map(function, k) for k in kernels)
