@@ -168,7 +168,7 @@ def _elementwise(
             own1=own(kernels.own1),
             own2=own(kernels.own2),
             gaussian=False,
-            independent=False,
+            independent=(False,) * len(kernels.independent),
         )
 
     return without_parameters(function, transform)

@@ -167,7 +167,7 @@ def affine(
         own1=after(kernels.own1),
         own2=after(kernels.own2),
         gaussian=True,
-        independent=True,
+        independent=(True,) * len(kernels.independent),
     )
 
 

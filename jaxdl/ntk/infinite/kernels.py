@@ -62,7 +62,8 @@ class Kernels:
         shape: Of one example of finite width, channels last; None if not known.
         gaussian: Whether the channels are independent Gaussian: then an activation
             may follow.
-        independent: Whether mean zero and independent of what other branches hand on.
+        independent: Whether mean zero and independent of what else comes from each
+            `fan_out` this layer lies behind, the first of them first.
         pairs: Which examples go together: "all", "matched" or "folded".
         variances: Where those of earlier layers are kept; inside of a computation only.
     """  # noqa: E501
@@ -73,7 +74,7 @@ class Kernels:
     own2: Array | None = None
     shape: tuple[int, ...] | None = field(default=None, metadata={"static": True})
     gaussian: bool = field(default=True, metadata={"static": True})
-    independent: bool = field(default=False, metadata={"static": True})
+    independent: tuple[bool, ...] = field(default=(False,), metadata={"static": True})
     pairs: str = field(default="all", metadata={"static": True})
     variances: Variances | None = field(default=None, metadata={"static": True})
 
@@ -166,7 +167,6 @@ def data_kernels(nngp: Any, shape: tuple[int, ...], pairs: str, **rest) -> Kerne
         nothing,
         shape=shape,
         gaussian=False,
-        independent=False,
         pairs=pairs,
         **rest,
     )
