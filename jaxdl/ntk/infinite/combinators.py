@@ -71,7 +71,8 @@ def serial(*layers: Layer) -> Layer:
             kernels = step(layer.kernel, kernels, needed)
         return kernels
 
-    return Layer(init, apply, KernelFunction(transform, needs))
+    flattens = getattr(layers[0].kernel, "flattens", False)
+    return Layer(init, apply, KernelFunction(transform, needs, flattens))
 
 
 def parallel(*layers: Layer) -> Layer:

@@ -4,9 +4,8 @@ Layers see one of three arrangements of pairs of examples:
 
 - ``"all"``: axes ``(n1, n2)``, two batches;
 - ``"matched"``: axis ``(n,)``, example i of one batch with example i of the other;
-- ``"folded"``: axes ``((n + 1) // 2, n + 1)``, one batch, each pair once. Row a holds
-  row a of the upper triangle from column a + 1 on and, before that, row n - 1 - a of
-  the upper triangle from right to left.
+- ``"folded"``: axes ``((n + 1) // 2, n + 1)``, one batch, each pair once: see
+  `jaxdl.ntk.infinite.folding`.
 
 After these come the axes of pixels: none; ``(height, width)``, the same pixel of both
 images; or ``(height, height, width, width)``, each pixel of the first image with each
@@ -20,8 +19,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jaxdl.ntk.infinite.folding import (
+    diagonal_of,
+    fold,
+    folded_pairs,
+    iota,
+    on_diagonal,
+    unfold,
+)
 from jaxdl.types import Array
 
 
@@ -129,7 +135,7 @@ def begin(
         if image and pixel_pairs:
             nngp = products(*folded_pairs(x1), "nm", "nm", "nm")
         else:
-            nngp = _fold(products(x1, x1, "n", "m", "nm"))
+            nngp = fold(products(x1, x1, "n", "m", "nm"))
         pairs = "folded"
     else:
         nngp, pairs = products(x1, x2, "n", "m", "nm"), "all"
@@ -196,7 +202,7 @@ def gaussians(kernels: Kernels) -> tuple[Array, Array, Array]:
     if memory is not None and memory.given is not None:
         v1, v2 = next(memory.given)
     elif kernels.pairs == "folded":
-        own = own_variances(_diagonal(covariances), pixels)
+        own = own_variances(diagonal_of(covariances), pixels)
         v1, v2 = folded_pairs(own)
     else:
         assert kernels.own1 is not None
@@ -225,8 +231,7 @@ def own_mask(kernels: Kernels) -> Array:
     pixels, shape = pixel_axes(kernels), kernels.nngp.shape
     memory = kernels.variances
     if kernels.pairs == "folded":
-        row, column = _iota(shape[:2], 0), _iota(shape[:2], 1)
-        mask = (column == row) | (column == row + 1)
+        mask = on_diagonal(shape[:2])
     elif memory is not None and memory.given is not None:
         mask = jnp.zeros((1,), bool) if memory.same is None else memory.same
     else:
@@ -239,7 +244,7 @@ def own_mask(kernels: Kernels) -> Array:
 def same_pixel(rank: int, shape: tuple[int, ...]) -> Array:
     """``(..., h, h, w, w)``: True where both pixels are one."""
     shape = (*(1,) * (rank - 4), *shape)
-    h, h2, w, w2 = (_iota(shape, rank - i) for i in (4, 3, 2, 1))
+    h, h2, w, w2 = (iota(shape, rank - i) for i in (4, 3, 2, 1))
     return (h == h2) & (w == w2)
 
 
@@ -257,7 +262,7 @@ def folded(kernels: Kernels) -> Kernels:
             "nngp and ntk must be (n, n, ...) where own2 is None, "
             f"got {jnp.shape(nngp)}, {jnp.shape(ntk)}"
         )
-    return replace(kernels, nngp=_fold(nngp), ntk=_fold(ntk), own1=None, pairs="folded")
+    return replace(kernels, nngp=fold(nngp), ntk=fold(ntk), own1=None, pairs="folded")
 
 
 def unfolded(kernels: Kernels) -> Kernels:
@@ -269,27 +274,11 @@ def unfolded(kernels: Kernels) -> Kernels:
     pixels = pixel_axes(kernels)
     return replace(
         kernels,
-        nngp=_unfold(kernels.nngp, pixels),
-        ntk=_unfold(kernels.ntk, pixels),
-        own1=_diagonal(kernels.nngp),
+        nngp=unfold(kernels.nngp, pixels),
+        ntk=unfold(kernels.ntk, pixels),
+        own1=diagonal_of(kernels.nngp),
         pairs="all",
     )
-
-
-def folded_pairs(v: Array) -> tuple[Array, Array]:
-    """Both sides of each folded pair, from ``(n, ...)``."""
-    n = len(v)
-    half = (n + 1) // 2
-    none = ((0, 0),) * (v.ndim - 1)
-    backwards = v[::-1]
-    upper = _upper((half, n + 1), v.ndim + 1)
-    first = jnp.where(upper, v[:half, None], backwards[:half, None])
-    second = jnp.where(
-        upper,
-        jnp.pad(v, ((1, 0), *none))[None],
-        jnp.pad(backwards, ((0, 1), *none))[None],
-    )
-    return first, second
 
 
 def is_number(value: Any) -> bool:
@@ -312,45 +301,3 @@ def _batch(name, x):
 def _same_pixels(array):
     array = jnp.diagonal(array, axis1=-4, axis2=-3)  # (..., w, w, h)
     return jnp.diagonal(array, axis1=-3, axis2=-2)
-
-
-def _iota(shape, axis):
-    return lax.broadcasted_iota(jnp.int32, shape, axis)
-
-
-def _upper(half, rank):
-    """Where `folded` rows hold row a, not row n - 1 - a, of the upper triangle."""
-    shape = (half[0], half[1])
-    mask = _iota(shape, 1) > _iota(shape, 0)
-    return jnp.expand_dims(mask, tuple(range(2, rank)))
-
-
-def _fold(full):
-    n = full.shape[0]
-    half = (n + 1) // 2
-    none = ((0, 0),) * (full.ndim - 2)
-    top = jnp.pad(full[:half], ((0, 0), (1, 0), *none))
-    bottom = jnp.pad(full[n - half :][::-1, ::-1], ((0, 0), (0, 1), *none))
-    return jnp.where(_upper(top.shape, full.ndim), top, bottom)
-
-
-def _unfold(half, pixels):
-    n = half.shape[1] - 1
-    odd = n % 2
-    bottom = half[::-1, :n][odd:, ::-1]
-    upper = jnp.concatenate([half[:, 1:], bottom])
-    lower = upper.swapaxes(0, 1)
-    if pixels == 4:
-        lower = lower.swapaxes(-4, -3).swapaxes(-2, -1)
-    above = _iota((n, n), 0) <= _iota((n, n), 1)
-    return jnp.where(jnp.expand_dims(above, tuple(range(2, half.ndim))), upper, lower)
-
-
-def _diagonal(half):
-    """``(n, ...)``: each example with itself."""
-    n = half.shape[1] - 1
-
-    def along(array):
-        return jnp.moveaxis(jnp.diagonal(array), -1, 0)
-
-    return jnp.concatenate([along(half[:, 1:]), along(half)[::-1][n % 2 :]])

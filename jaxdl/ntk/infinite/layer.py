@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.ntk.infinite.kernels import (
     Kernels,
@@ -31,7 +32,9 @@ class Layer(NamedTuple):
         apply: ``apply(params, x, *, key=None) -> y`` of one example; without a key
             nothing is dropped.
         kernel: ``kernel(x1, x2=None) -> Kernels`` of two batches ``(n, ...)`` or one;
-            or ``kernel(kernels) -> Kernels`` of those of the layers before.
+            or ``kernel(kernels) -> Kernels`` of those of the layers before. One made
+            by hand gets the latter only; it should change them by
+            ``dataclasses.replace``, and ``own1`` and ``own2`` may be None.
     """
 
     init: Callable[..., Params]
@@ -47,10 +50,12 @@ class KernelFunction:
         transform: ``transform(kernels, pixel_pairs) -> kernels``; the second argument
             says whether layers that follow need the covariances of different pixels.
         needs_pixel_pairs: From that to whether this layer needs them.
+        flattens: Whether an image is flattened before anything else.
     """
 
     transform: Callable[[Branches, bool], Branches]
     needs_pixel_pairs: Callable[[bool], bool]
+    flattens: bool = False
 
     def __call__(self, x1: Any, x2: Any = None) -> Any:
         """Kernels of two batches, or of what the layers before hand on.
@@ -87,7 +92,9 @@ def from_data(
     def network(kernels):
         return step(kernel, kernels, False)
 
-    if jnp.ndim(x1) == 4:
+    if kernel.flattens:
+        x1, x2 = _flat(x1), _flat(x2)
+    if np.ndim(x1) == 4:
         return pair_by_pair(network, x1, x2, matched=matched, pixel_pairs=pixel_pairs)
     return network(begin(x1, x2, matched=matched))
 
@@ -104,6 +111,7 @@ def without_parameters(
     transform: Callable[[Kernels], Branches],
     check: Callable[[tuple[int, ...]], object] | None = None,
     needs: Callable[[bool], bool] = lambda after: after,
+    flattens: bool = False,
 ) -> Layer:
     """A layer that draws nothing."""
 
@@ -119,7 +127,9 @@ def without_parameters(
             check(x.shape)
         return function(x)
 
-    return Layer(init, apply, KernelFunction(lambda k, _: transform(k), needs))
+    return Layer(
+        init, apply, KernelFunction(lambda k, _: transform(k), needs, flattens)
+    )
 
 
 def shapes_of(out: Any) -> Any:
@@ -140,3 +150,7 @@ def _are_kernels(x):
     if isinstance(x, tuple | list):
         return len(x) > 0 and all(_are_kernels(k) for k in x)
     return isinstance(x, Kernels)
+
+
+def _flat(x):
+    return jnp.reshape(x, (len(x), -1)) if x is not None and np.ndim(x) == 4 else x

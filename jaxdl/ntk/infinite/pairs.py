@@ -14,13 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.ntk.infinite.kernels import (
-    Kernels,
-    Variances,
-    batches,
-    data_kernels,
-    folded_pairs,
-)
+from jaxdl.ntk.infinite.folding import folded_pairs
+from jaxdl.ntk.infinite.kernels import Kernels, Variances, batches, data_kernels
 
 CHUNK = 2**18
 """Numbers in each array of a chunk, or of one pair if that has more."""

@@ -41,7 +41,9 @@ def flatten() -> Layer:
             gaussian=False,
         )
 
-    return without_parameters(jnp.ravel, transform, needs=lambda _: False)
+    return without_parameters(
+        jnp.ravel, transform, needs=lambda _: False, flattens=True
+    )
 
 
 def global_avg_pool() -> Layer:

@@ -185,6 +185,20 @@ def test_memory_without_pooling_is_that_of_single_pixels():
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 32**4
 
 
+def test_flat_images_are_vectors():
+    network = serial(flatten(), dense(4, w_std=1.3, b_std=0.3), relu(), dense(1))
+    x, y = X1.astype(np.float32), X2.astype(np.float32)
+    vectors = serial(*[dense(4, w_std=1.3, b_std=0.3), relu(), dense(1)]).kernel
+    for b in (None, y):
+        got = network.kernel(x, b)
+        want = vectors(x.reshape(3, -1), None if b is None else b.reshape(2, -1))
+        np.testing.assert_allclose(got.ntk, want.ntk, rtol=1e-6)
+    with jax.enable_x64(True):
+        got, by_hand = flatten().kernel(X1), flatten().kernel(inputs(X1))
+        np.testing.assert_allclose(got.nngp, by_hand.nngp, rtol=1e-12)
+        assert got.shape == by_hand.shape == (40,)
+
+
 def test_layer_by_layer_with_pairs_of_pixels():
     first, *rest = [
         conv(4, (2, 2), w_std=1.3, b_std=0.3),
