@@ -7,7 +7,7 @@ import pytest
 
 from jaxdl.ntk import infinite
 from jaxdl.ntk.infinite import dense, erf, relu, serial
-from jaxdl.ntk.infinite.kernels import folded, unfolded
+from jaxdl.ntk.infinite.kernels import Variances, folded, gaussians, unfolded
 
 RNG = np.random.default_rng(0)
 X1 = RNG.normal(size=(5, 3)).astype(np.float32)
@@ -123,6 +123,16 @@ def test_scales_may_be_traced():
 
     got = jax.jit(jax.vmap(ntk))(jnp.array([0.5, 2.0]))
     np.testing.assert_allclose(got, [ntk(0.5), ntk(2.0)], rtol=1e-5, atol=1e-6)
+
+
+def test_an_example_with_itself_has_its_variance_for_covariance():
+    v = jnp.array([1.0, 3.0])
+    memory = Variances(given=iter([(v, v)]), same=jnp.array([True, False]))
+    rounded = jnp.array([1.0 - 1e-7, 2.0])
+    kernels = infinite.Kernels(rounded, rounded, pairs="matched", variances=memory)
+    covariances, v1, v2 = gaussians(kernels)
+    np.testing.assert_array_equal(covariances, [1.0, 2.0])
+    assert v1 is v2 is v
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 7])
