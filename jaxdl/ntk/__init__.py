@@ -1,5 +1,6 @@
-"""Tangent kernels of any function: exact, streamed, as operators; what they say."""
+"""Tangent kernels: exact at finite width, at infinite width, and what they predict."""
 
+from jaxdl.ntk import infinite
 from jaxdl.ntk.alignment import (
     centered_kernel_alignment,
     kernel_target_alignment,
@@ -38,6 +39,7 @@ __all__ = [
     "empirical_ntk_per_layer",
     "explain",
     "flatten_kernel",
+    "infinite",
     "kernel_target_alignment",
     "linearize",
     "low_rank_ntk",
