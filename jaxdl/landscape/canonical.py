@@ -226,21 +226,23 @@ def _keys(
     done: set[str],
 ) -> _Key:
     """Generic combinations of the weights at each unit, ``(m,)`` each."""
-    dtype = jnp.result_type(*leaves.values())
+    dtype, groups = jnp.result_type(*leaves.values()), symmetry.by_name
     even = odd = jnp.zeros(group.size, dtype)
     for number, axis in enumerate(axes):
         weights = leaves[axis.leaf]
         open_axes = [
             other
             for other in symmetry.axes_of(axis.leaf)
-            if other.axis != axis.axis and other.group not in done
+            if other.axis != axis.axis
+            and other.group not in done
+            and (groups[other.group].permutes or groups[other.group].signs)
         ]
         split = split_units(axis, group, weights)
         # Where an axis of the parameter is now: behind the units and repetitions.
-        places = [2 + a.axis - (a.axis > axis.axis) for a in open_axes]
-        squared = any(symmetry.by_name[a.group].signs for a in open_axes)
+        places = {2 + a.axis - (a.axis > axis.axis) for a in open_axes}
+        squared = any(groups[a.group].signs for a in open_axes)
         if places:
-            split = jnp.sum(split**2 if squared else split, axis=tuple(places))
+            split = jnp.sum(split**2 if squared else split, axis=tuple(sorted(places)))
         rows = split.reshape(group.size, -1)
         combined = rows @ _generic(rows.shape[1], number).astype(rows.dtype)
         if group.signs and axis.power % 2 and not squared:

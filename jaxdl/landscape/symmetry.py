@@ -1,6 +1,6 @@
 """Symmetries of a network's parameters, as data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +134,8 @@ class Symmetry:
     """
 
     groups: Mapping[str, Group] | tuple[tuple[str, Group], ...]
-    axes: Iterable[Axis]
-    statistics: Iterable[str] = ()
+    axes: Sequence[Axis]
+    statistics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Freeze the fields and see whether they fit.

@@ -21,6 +21,7 @@ from jaxdl.landscape import (
 )
 from jaxdl.models import mlp
 from jaxdl.nn import ACTIVATIONS, Dense
+from tests.landscape.networks import layers
 
 RNG = np.random.default_rng(0)
 SIZES = (4, 5, 7, 3)
@@ -28,17 +29,7 @@ X = RNG.normal(size=(6, 4)).astype(np.float32)
 KEY = jax.random.key(0)
 
 
-def layers(sizes=SIZES, use_bias=True, rng=RNG):
-    return tuple(
-        Dense(
-            (rng.normal(size=(a, b)) / np.sqrt(a)).astype(np.float32),
-            rng.normal(size=b).astype(np.float32) if use_bias else None,
-        )
-        for a, b in zip(sizes, sizes[1:], strict=False)
-    )
-
-
-PARAMS = layers()
+PARAMS = layers(SIZES)
 SIGNED = mlp_symmetry(PARAMS, "tanh")
 SCALED = mlp_symmetry(PARAMS, "relu")
 
@@ -295,7 +286,7 @@ def test_double_precision_is_kept():
 
 
 def test_networks_without_biases():
-    params = layers(use_bias=False)
+    params = layers(SIZES, use_bias=False)
     symmetry = mlp_symmetry(params, "relu")
     assert [axis.leaf for axis in symmetry.axes] == [
         *["0/kernel", "1/kernel"],
