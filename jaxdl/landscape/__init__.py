@@ -1,5 +1,10 @@
 """The loss landscape: symmetries of weights, what they conserve, matching, paths."""
 
+from jaxdl.landscape.activation_matching import match_activations
+from jaxdl.landscape.assignment import (
+    assign,
+    assign_on_device,
+)
 from jaxdl.landscape.canonical import (
     balancing_element,
     canonical_element,
@@ -17,6 +22,10 @@ from jaxdl.landscape.conserved import (
     quantity_change,
     rescaling_form,
 )
+from jaxdl.landscape.device_matching import (
+    DeviceMatching,
+    match_weights_on_device,
+)
 from jaxdl.landscape.elements import (
     Element,
     GroupOrder,
@@ -28,10 +37,24 @@ from jaxdl.landscape.elements import (
     inverse,
     random_element,
 )
+from jaxdl.landscape.matching import (
+    Matching,
+    Start,
+    match_weights,
+)
 from jaxdl.landscape.multilayer import mlp_symmetry
 from jaxdl.landscape.orbits import (
     orbit_average,
     sampled_orbit_average,
+)
+from jaxdl.landscape.paths import (
+    Barrier,
+    Bezier,
+    Path,
+    barrier,
+    bezier_path,
+    linear_path,
+    quadratic_path,
 )
 from jaxdl.landscape.symmetry import (
     Axis,
@@ -55,15 +78,25 @@ from jaxdl.landscape.verification import (
 
 __all__ = [
     "Axis",
+    "Barrier",
+    "Bezier",
+    "DeviceMatching",
     "Element",
     "Form",
     "Group",
     "GroupOrder",
+    "Matching",
     "Move",
+    "Path",
+    "Start",
     "Symmetry",
     "SymmetryCheck",
     "act",
+    "assign",
+    "assign_on_device",
     "balancing_element",
+    "barrier",
+    "bezier_path",
     "canonical_element",
     "canonical_form",
     "check_symmetry",
@@ -77,12 +110,17 @@ __all__ = [
     "leaf_names",
     "linear_action",
     "linear_form",
+    "linear_path",
     "linear_tangents",
     "logit_sums",
+    "match_activations",
+    "match_weights",
+    "match_weights_on_device",
     "mlp_symmetry",
     "momentum_quantity",
     "momentum_quantity_change",
     "orbit_average",
+    "quadratic_path",
     "quantity",
     "quantity_change",
     "random_element",

@@ -237,5 +237,24 @@ def check_fits(symmetry: Symmetry, params: Params, name: str = "params") -> None
             )
 
 
+def check_pair(params_a: Params, params_b: Params, name: str = "params_b") -> None:
+    """Reject two sets of parameters that are not of one form.
+
+    Args:
+        params_a: Tree of arrays.
+        params_b: Another; only shapes are looked at.
+        name: What the caller calls the second.
+
+    Raises:
+        ValueError: If names or shapes differ.
+    """
+    a, b = (
+        {leaf: jnp.shape(value) for leaf, value in leaf_names(params).items()}
+        for params in (params_a, params_b)
+    )
+    if a != b:
+        raise ValueError(f"{name} must have the shapes of params_a, {a}, got {b}")
+
+
 def _name(path) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
