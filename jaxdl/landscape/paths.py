@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from jaxdl import train
 from jaxdl.landscape.symmetry import check_pair
+from jaxdl.train.steps import Loss
 from jaxdl.types import Array, Key, Params, Scalar
 
 Path = Callable[[Scalar], Params]
@@ -75,7 +76,7 @@ def quadratic_path(params_a: Params, control: Params, params_b: Params) -> Path:
 
 def bezier_path(
     key: Key,
-    loss: train.Loss,
+    loss: Loss,
     params_a: Params,
     params_b: Params,
     optimizer: Any,
@@ -148,10 +149,10 @@ def barrier(
         above_mean  max_t L(t) - (L(0) + L(1)) / 2
         above_ends  max_t L(t) - max(L(0), L(1))
 
-    The first, by Entezari et al., is zero for a line in a convex landscape and never
-    negative; the second, by Frankle et al. and by Ainsworth et al., is as large as the
-    first or larger where the ends are equal, and is not zero where they are not. The
-    maximum is over points on the path, so what lies between them is not seen.
+    The first, by Entezari et al., is never negative, and zero for a line in a convex
+    landscape; the second, by Frankle et al. and by Ainsworth et al., is the same where
+    the ends are equal and at least half their difference where they are not. The
+    maximum is over points of the path, so what lies between them is not seen.
 
     Args:
         evaluate: ``evaluate(params)``, a scalar or a tree of scalars, such as the loss
@@ -230,7 +231,7 @@ def _on_curve(params_a, control, params_b, t):
 
 
 @cache
-def _curve_loss(loss: train.Loss, draws: int) -> train.Loss:
+def _curve_loss(loss: Loss, draws: int) -> Loss:
     """The loss of a control point, whose state are the ends; one object for each loss.
 
     So programs are compiled once for all pairs of networks.
