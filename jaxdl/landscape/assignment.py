@@ -46,8 +46,9 @@ def assign_on_device(scores: Array) -> Array:
     """
     from optax.assignment import hungarian_algorithm
 
-    rows, columns = hungarian_algorithm(-jax.lax.stop_gradient(scores))
-    order = jnp.zeros(scores.shape[0], jnp.int32)
+    costs = -jax.lax.stop_gradient(jnp.asarray(scores))
+    rows, columns = hungarian_algorithm(costs)
+    order = jnp.zeros(costs.shape[0], jnp.int32)
     return order.at[rows].set(columns.astype(jnp.int32))
 
 

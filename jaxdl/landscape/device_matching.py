@@ -58,7 +58,7 @@ def match_weights_on_device(
     Examples:
         >>> from jaxdl.landscape import mlp_symmetry, random_element
         >>> from jaxdl.models import mlp
-        >>> params = mlp.init(jax.random.key(0), (3, 5, 4, 2))
+        >>> params = mlp.init(jax.random.key(0), (3, 5, 2))
         >>> symmetry = mlp_symmetry(params, "gelu")
         >>> planted, *starts = jax.random.split(jax.random.key(1), 4)
         >>> moved = act(symmetry, random_element(planted, symmetry), params)
