@@ -87,15 +87,16 @@ def problems(sizes, steps):
 
 def compare(symmetry, pair, rounds):
     """Seconds a start ``(rounds, 2)``, jaxdl's matching, objectives of the other."""
+    params_a, params_b = pair
     seconds, theirs = np.zeros((rounds, 2)), []
-    found = match_weights(symmetry, *pair)
+    found = match_weights(symmetry, params_a, params_b)
     for number in range(rounds):
         for which in (0, 1) if number % 2 else (1, 0):
             begin = time.process_time()
             if which == 0:
-                found = match_weights(symmetry, *pair)
+                found = match_weights(symmetry, params_a, params_b)
             else:
-                theirs.append(plain(*pair, np.random.default_rng(number)))
+                theirs.append(plain(params_a, params_b, np.random.default_rng(number)))
             starts = len(found.starts) if which == 0 else 1
             seconds[number, which] = (time.process_time() - begin) / starts
     return seconds, found, theirs
