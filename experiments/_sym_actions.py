@@ -86,8 +86,10 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
     sizes = (4, *config.hidden, 3)
     params = mlp.init(init_key, sizes)
     x = jax.random.normal(x_key, (config.examples, 4))
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda w: np.asarray(w, np.float64), (params, x))
+    wide_params, wide_x = (
+        jax.tree.map(lambda w: np.asarray(w, np.float64), leaves)
+        for leaves in (params, x)
+    )
     found = {name: [] for name in ("single", "double", "wrong", "gradient")}
     orders, tolerance = [], 0.0
     for name in config.activations:
@@ -102,13 +104,15 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
             for wrong in one_axis_missing(symmetry)
         ])
         with jax.enable_x64(True):
-            double = check(wide[0], symmetry, wide[1], check_key)
+            double = check(wide_params, symmetry, wide_x, check_key)
             found["double"].append(float(double.error))
-            found["gradient"].append(_gradient_error(apply, *wide, symmetry, check_key))
+            found["gradient"].append(
+                _gradient_error(apply, wide_params, wide_x, symmetry, check_key)
+            )
         orders.append(group_order(symmetry))
         tick(1 / len(config.activations))
     with jax.enable_x64(True):
-        spectrum = _spectrum_error(*wide, check_key)
+        spectrum = _spectrum_error(wide_params, wide_x, check_key)
     return Result(
         activations=config.activations,
         tolerance=tolerance,

@@ -266,9 +266,11 @@ def check(result: Result) -> list[Finding]:
             note=f"matched: {told[2]}",
         ),
         at_most(
-            "the matched barrier falls with the width: that of the widest networks over
-            " "that of the narrowest", high=0.5, measured=heights[-1, 1] / heights[0,
-            1], **REBASIN,
+            "the matched barrier falls with the width: that of the widest networks "
+            "over that of the narrowest",
+            high=0.5,
+            measured=heights[-1, 1] / heights[0, 1],
+            **REBASIN,
         ),
         at_most(
             "a curve between matched networks is lower than the line: largest of the "
@@ -343,11 +345,12 @@ def plot(result: Result) -> dict[str, Plot]:
         )
     panels[0].legend()
     on_paths = Plot(
-        drawn, caption="Training loss on the paths between the first pair of the
-        narrowest and " "of the widest networks. Dotted: guessing.", alt="Training loss
-        against t on a logarithmic axis for four paths. The line " "between networks as
-        trained has a hump in the middle; matched ones a lower " "one; the curve the
-        lowest.",
+        drawn,
+        caption="Training loss on the paths between the first pair of the narrowest and "
+        "of the widest networks. Dotted: guessing.",
+        alt="Training loss against t on a logarithmic axis for four paths. The line "
+        "between networks as trained has a hump in the middle; matched ones a lower "
+        "one; the curve the lowest.",
     )
     return {"barriers": against_width, "paths": on_paths}
 

@@ -296,10 +296,13 @@ def check(result: Result) -> list[Finding]:
             f"step is {np.max(result.change):.2g} of the same",
         ),
         close(
-            "gradient flow would conserve it: at the same learning rate x steps what is
-            " "lost is proportional to the learning rate, exponent", expected=1,
-            measured=slope, tolerance=0.1, kind="theorem", source="sum of eta^2 B(g, g)
-            over T / eta steps",
+            "gradient flow would conserve it: at the same learning rate x steps what "
+            "is lost is proportional to the learning rate, exponent",
+            expected=1,
+            measured=slope,
+            tolerance=0.1,
+            kind="theorem",
+            source="sum of eta^2 B(g, g) over T / eta steps",
         ),
         at_most(
             f"{decayed} balances the layers: the quantities' norm at the end over that "
@@ -388,13 +391,14 @@ def plot(result: Result) -> Plot:
     )
     right.set_xlabel("bold: change of Q; pale: error of its prediction")
     return Plot(
-        drawn, caption="Left: how far descent moves the quantities Q = |w_in|² + b² -
-        |w_out|² " "of the units. Right: the largest change that one step makes, and the
-        largest " "difference from what the exact law predicts.", alt="Left, distance of
-        conserved quantities from their start for several runs " "on a logarithmic axis;
-        higher for larger learning rates, highest for weight " f"decay and momentum.
-        Right, bars: changes up to {np.max(result.change):.1g}, " f"errors of the
-        prediction up to {np.max(result.law):.1g}.",
+        drawn,
+        caption="Left: how far descent moves the quantities Q = |w_in|² + b² - |w_out|² "
+        "of the units. Right: the largest change that one step makes, and the largest "
+        "difference from what the exact law predicts.",
+        alt="Left, distance of conserved quantities from their start for several runs "
+        "on a logarithmic axis; higher for larger learning rates, highest for weight "
+        f"decay and momentum. Right, bars: changes up to {np.max(result.change):.1g}, "
+        f"errors of the prediction up to {np.max(result.law):.1g}.",
     )
 
 

@@ -12,10 +12,10 @@ from experiments._figures import BLUE, GRAY, VERMILLION, Plot, band, figure
 from experiments._findings import Finding, at_least, at_most
 from jaxdl import data, losses, optim, train
 from jaxdl.landscape import (
+    act,
     mlp_symmetry,
     orbit_average,
     random_element,
-    act,
     sampled_orbit_average,
 )
 from jaxdl.models import mlp
@@ -136,9 +136,13 @@ def check(result: Result) -> list[Finding]:
         ),
         at_least(
             "the mean of two of them has a higher one, so the loss is not convex: the "
-            "least rise over the seeds", low=1e-3, measured=np.min(rise),
-            kind="theorem", source="Jensen's inequality would forbid it", note=f"median
-            rise {np.median(rise):.3g} from {np.median(result.losses[:, 0]):.2g}",
+            "least rise over the seeds",
+            low=1e-3,
+            measured=np.min(rise),
+            kind="theorem",
+            source="Jensen's inequality would forbid it",
+            note=f"median rise {np.median(rise):.3g} from "
+            f"{np.median(result.losses[:, 0]):.2g}",
         ),
         at_least(
             "the mean over the whole orbit, all units equal, is worth little: median "
@@ -176,10 +180,11 @@ def plot(result: Result) -> Plot:
     axes.set_yscale("log")
     axes.legend()
     return Plot(
-        drawn, caption="The loss of the mean of networks that differ by permutations of
-        their " "units and are the same function; median and range over seeds.",
-        alt="Training loss against the number of networks in the mean, both logarithmic:
-        " f"from {mid[0]:.2g} for one network up to {mid[-1]:.2g} for "
+        drawn,
+        caption="The loss of the mean of networks that differ by permutations of their "
+        "units and are the same function; median and range over seeds.",
+        alt="Training loss against the number of networks in the mean, both "
+        f"logarithmic: from {mid[0]:.2g} for one network up to {mid[-1]:.2g} for "
         f"{result.members[-1]}; the mean of the whole orbit has "
         f"{np.median(result.exact):.2g}.",
     )
