@@ -242,6 +242,9 @@ def check(result: Result) -> list[Finding]:
         for way in range(len(WAYS))
     ]
     best = np.max(result.objectives, axis=2)
+    by_signatures, by_identity = (
+        result.objectives[..., start] >= best * (1 - 1e-6) for start in (0, 1)
+    )
     return [
         at_least(
             "different seeds are not connected by a line: least of the median barriers "
@@ -282,13 +285,15 @@ def check(result: Result) -> list[Finding]:
             note=f"curve: {told[3]}",
         ),
         at_least(
-            "coordinate descent ends best from the start by signatures: share of pairs",
-            low=0.5,
-            measured=np.mean(result.objectives[..., 0] >= best * (1 - 1e-6)),
+            "where coordinate descent ends depends on where it starts: best objective "
+            "over the worst, less one, median over pairs",
+            low=0.01,
+            measured=np.median(best / np.min(result.objectives, axis=2)) - 1,
             kind="observation",
             source="this study",
-            note="against the identity, in two orders, and "
-            f"{result.objectives.shape[2] - 3} random elements",
+            note=f"signatures are best for {np.mean(by_signatures):.0%} of the pairs, "
+            f"the identity for {np.mean(by_identity):.0%}, of "
+            f"{result.objectives.shape[2]} starts",
         ),
         at_least(
             "planted permutations of trained networks are recovered: share",
@@ -346,8 +351,8 @@ def plot(result: Result) -> dict[str, Plot]:
     panels[0].legend()
     on_paths = Plot(
         drawn,
-        caption="Training loss on the paths between the first pair of the narrowest and "
-        "of the widest networks. Dotted: guessing.",
+        caption="Training loss on the paths between the first pair of the narrowest "
+        "and of the widest networks. Dotted: guessing.",
         alt="Training loss against t on a logarithmic axis for four paths. The line "
         "between networks as trained has a hump in the middle; matched ones a lower "
         "one; the curve the lowest.",

@@ -128,7 +128,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         numbers = np.array([setting[1:] for setting in settings])
         final, followed = _follow(params, batch, numbers, config.steps)
         tick(0.6)
-        sums = [np.asarray(logit_sums(p)[0]) for p in (params, final)]
+        sums = np.asarray(logit_sums(params)[0]), np.asarray(_sums(final))
         largest = np.max(np.abs(followed["quantity"]), axis=(1, 2))
         last = jax.tree.map(lambda leaf: leaf[0], final)
         directions = _directions(last, batch)
@@ -151,6 +151,11 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         normalized=np.array(normalized),
         **directions,
     )
+
+
+def _sums(runs):
+    """Sums of the last kernel over the classes, of all runs."""
+    return jax.vmap(lambda params: logit_sums(params)[0])(runs)
 
 
 def _loss(params, batch):
@@ -392,9 +397,9 @@ def plot(result: Result) -> Plot:
     right.set_xlabel("bold: change of Q; pale: error of its prediction")
     return Plot(
         drawn,
-        caption="Left: how far descent moves the quantities Q = |w_in|² + b² - |w_out|² "
-        "of the units. Right: the largest change that one step makes, and the largest "
-        "difference from what the exact law predicts.",
+        caption="Left: how far descent moves the quantities Q = |w_in|² + b² - "
+        "|w_out|² of the units. Right: the largest change that one step makes, and the "
+        "largest difference from what the exact law predicts.",
         alt="Left, distance of conserved quantities from their start for several runs "
         "on a logarithmic axis; higher for larger learning rates, highest for weight "
         f"decay and momentum. Right, bars: changes up to {np.max(result.change):.1g}, "
