@@ -245,8 +245,8 @@ def plot(result: Result) -> Plot:
     )
     axes.axhline(result.tolerance, color=GRAY, lw=0.8, ls="--", label="tolerance")
     axes.set_xticks(columns, result.activations)
-    axes.set(ylabel="change of outputs, relative", ylim=(1e-17, 1e2))
-    axes.legend(ncols=2)
+    axes.set(ylabel="change of outputs, relative", ylim=(1e-18, 1e2))
+    drawn.legend(loc="outside lower center", ncols=4)
     return Plot(
         drawn,
         caption="Random elements of the symmetry of each activation function: the "

@@ -331,7 +331,7 @@ def plot(result: Result) -> dict[str, Plot]:
         drawn,
         caption="Barrier between networks of two seeds: the largest excess of the "
         "training loss over the straight line between the losses at the ends. Medians "
-        "and single pairs.",
+        "and single pairs; what is below 1e-5 is drawn there.",
         alt="Barrier against width, both logarithmic: as trained from "
         f"{medians[0, 0]:.2g} to {medians[-1, 0]:.2g}, weights matched from "
         f"{medians[0, 1]:.2g} to {medians[-1, 1]:.2g}, curve from {medians[0, 3]:.2g} "
@@ -348,7 +348,8 @@ def plot(result: Result) -> dict[str, Plot]:
             title=f"{result.widths[row]} units",
             yscale="log",
         )
-    panels[0].legend()
+    handles, names = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside lower center", ncols=4)
     on_paths = Plot(
         drawn,
         caption="Training loss on the paths between the first pair of the narrowest "

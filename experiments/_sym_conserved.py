@@ -390,7 +390,7 @@ def plot(result: Result) -> Plot:
         ylabel="change of Q, root mean square",
         yscale="log",
     )
-    left.legend()
+    drawn.legend(loc="outside lower center", ncols=len(result.names))
     right.set(
         yscale="log", ylabel="largest of a step, relative", ylim=(1e-18, 1), xticks=[]
     )
