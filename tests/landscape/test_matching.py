@@ -155,6 +155,22 @@ def test_residual_networks_need_the_signatures():
     assert reached["identity"] < reached["signatures"] == 5
 
 
+def test_signatures_tell_the_sign_of_a_unit_by_the_order_of_its_weights():
+    symmetry = Symmetry(
+        {"h": Group(9, signs=True), "g": Group(8)},
+        [Axis("w", 0, "h", power=1), Axis("w", 1, "g")],
+    )
+    params = networks.normal({"w": (9, 8)})
+    for seed in range(4):
+        planted = random_element(jax.random.key(seed), symmetry)
+        moved = act(symmetry, planted, params)
+        found = match_weights(symmetry, moved, params, exhaustive=0)
+        equal(found.element, planted)
+        np.testing.assert_allclose(
+            found.starts[0].first, inner(moved, moved), rtol=1e-6
+        )
+
+
 def test_random_and_given_starts():
     params, symmetry = PLANTED["residual"]
     planted = random_element(KEY, symmetry)
