@@ -1,0 +1,133 @@
+"""The loss landscape: symmetries of weights, what they conserve, matching, paths."""
+
+from jaxdl.landscape.activation_matching import match_activations
+from jaxdl.landscape.assignment import (
+    assign,
+    assign_on_device,
+)
+from jaxdl.landscape.canonical import (
+    balancing_element,
+    canonical_element,
+    canonical_form,
+)
+from jaxdl.landscape.conserved import (
+    Form,
+    effective_learning_rate,
+    equilibrium_squared_norm,
+    linear_form,
+    logit_sums,
+    momentum_quantity,
+    momentum_quantity_change,
+    quantity,
+    quantity_change,
+    rescaling_form,
+)
+from jaxdl.landscape.device_matching import (
+    DeviceMatching,
+    match_weights_on_device,
+)
+from jaxdl.landscape.elements import (
+    Element,
+    GroupOrder,
+    Move,
+    act,
+    compose,
+    group_order,
+    identity_element,
+    inverse,
+    random_element,
+)
+from jaxdl.landscape.matching import (
+    Matching,
+    Start,
+    match_weights,
+)
+from jaxdl.landscape.multilayer import mlp_symmetry
+from jaxdl.landscape.orbits import (
+    orbit_average,
+    sampled_orbit_average,
+)
+from jaxdl.landscape.paths import (
+    Barrier,
+    Bezier,
+    Path,
+    barrier,
+    bezier_path,
+    linear_path,
+    quadratic_path,
+)
+from jaxdl.landscape.symmetry import (
+    Axis,
+    Group,
+    Symmetry,
+    leaf_names,
+)
+from jaxdl.landscape.tangents import (
+    cosines,
+    linear_action,
+    linear_tangents,
+    scale_hessian_products,
+    scale_tangents,
+    softmax_shift,
+    softmax_tangents,
+)
+from jaxdl.landscape.verification import (
+    SymmetryCheck,
+    check_symmetry,
+)
+
+__all__ = [
+    "Axis",
+    "Barrier",
+    "Bezier",
+    "DeviceMatching",
+    "Element",
+    "Form",
+    "Group",
+    "GroupOrder",
+    "Matching",
+    "Move",
+    "Path",
+    "Start",
+    "Symmetry",
+    "SymmetryCheck",
+    "act",
+    "assign",
+    "assign_on_device",
+    "balancing_element",
+    "barrier",
+    "bezier_path",
+    "canonical_element",
+    "canonical_form",
+    "check_symmetry",
+    "compose",
+    "cosines",
+    "effective_learning_rate",
+    "equilibrium_squared_norm",
+    "group_order",
+    "identity_element",
+    "inverse",
+    "leaf_names",
+    "linear_action",
+    "linear_form",
+    "linear_path",
+    "linear_tangents",
+    "logit_sums",
+    "match_activations",
+    "match_weights",
+    "match_weights_on_device",
+    "mlp_symmetry",
+    "momentum_quantity",
+    "momentum_quantity_change",
+    "orbit_average",
+    "quadratic_path",
+    "quantity",
+    "quantity_change",
+    "random_element",
+    "rescaling_form",
+    "sampled_orbit_average",
+    "scale_hessian_products",
+    "scale_tangents",
+    "softmax_shift",
+    "softmax_tangents",
+]
