@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxdl.diagnostics.leaves import leaf_names
 from jaxdl.ntk import plan as plans
@@ -111,6 +112,7 @@ def explain(
         params['scale'] - own gradient
         params['w'] - factors
     """  # noqa: DOC502 - the functions it calls raise it
+    x = jax.tree.map(jnp.asarray, x)
     problem = pose(apply, params, x, None, outputs, None, where)
     n = length(x)
     n_pairs = n * (n + 1) / 2
