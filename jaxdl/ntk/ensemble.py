@@ -1,9 +1,11 @@
 """Mean and covariance of wide networks over their initialization, in training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.ntk.modes import (
     check_finite,
@@ -32,10 +34,10 @@ class Moments(NamedTuple):
 @in_float64
 def ensemble_moments(
     t: Any,
-    k_train_train: Sequence[Array],
+    k_train_train: Iterable[Array],
     y_train: Array,
-    k_test_train: Sequence[Array] | None = None,
-    k_test_test: Sequence[Array] | None = None,
+    k_test_train: Iterable[Array] | None = None,
+    k_test_test: Iterable[Array] | None = None,
     *,
     learning_rate: Scalar = 1.0,
     ridge: Scalar = 0.0,
@@ -152,12 +154,16 @@ def _moments(modes, numbers, nngp, y_train, tests):
 
 
 def _pair(name, kernels):
-    if not isinstance(kernels, tuple | list) or len(kernels) != 2:
+    try:
+        nngp, ntk = kernels
+    except (TypeError, ValueError):
+        nngp = None
+    if nngp is None or isinstance(kernels, jax.Array | np.ndarray):
         raise ValueError(
             f"{name} must be a pair (nngp, ntk) of kernels, got "
             f"{type(kernels).__name__}"
         )
-    return kernels
+    return nngp, ntk
 
 
 def _check_matrix(name, kernel, shape):
