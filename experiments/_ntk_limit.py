@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -68,13 +69,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         layer = network(width, 1)
         params = draws(layer, jax.random.fold_in(init_key, number), config.seeds)
 
-        @jax.jit
-        def kernels(params, apply=layer.apply):
-            return jax.lax.map(
-                lambda one: empirical_ntk(apply, one, x, outputs="trace"), params
-            )
-
-        each = np.asarray(kernels(params), float)
+        each = np.asarray(_kernels(layer.apply, params, x), float)
         limit = np.asarray(layer.kernel(x).ntk, float)
         size = np.linalg.norm(limit)
         spread = np.sqrt(np.sum(each.var(0, ddof=1)) / config.seeds)
@@ -88,6 +83,16 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         np.stack(part) for part in zip(*found, strict=True)
     )
     return Result(np.array(config.widths), distance, of_mean, error_of_mean)
+
+
+@partial(jax.jit, static_argnums=0)
+def _kernels(apply, params, x):
+    """The kernel of each seed."""
+
+    def kernel(params):
+        return empirical_ntk(apply, params, x, outputs="trace")
+
+    return jax.lax.map(kernel, params)
 
 
 def check(result: Result) -> list[Finding]:

@@ -1,0 +1,252 @@
+"""Where a parameter meets data: the equations whose gradient has a known structure.
+
+A rule brings an equation ``y = op(h, W)``, linear in the weight W, to one form. With
+W arranged as ``(groups, inputs, outputs)``, the gradient of a scalar s is::
+
+    dW[g, c, f] = sum over rows r of  h[g, r, c] dy[g, r, f],      dy = ds/dy
+
+A matrix product has a row for each vector that it is applied to, a convolution for
+each position of its filter, a lookup for each token, whose ``h`` is one-hot and kept
+as an index. So a kernel needs inner products of h's and of dy's, never dW itself.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxdl.types import Array
+
+
+class Form(NamedTuple):
+    """An equation in the form above; lengths are those of one example."""
+
+    rule: str  # "matrix product", "convolution" or "lookup"
+    groups: int
+    rows: int
+    inputs: int
+    outputs: int
+    factor: Callable[[Any], Any]  # data -> h, (groups, rows, inputs), or a `Hot`
+    spread: Callable[[Array], Array]  # dy, (groups, rows, outputs) -> like y
+    arrange: Callable[[np.ndarray], np.ndarray]  # like W -> (groups, inputs, outputs)
+
+
+class Hot(NamedTuple):
+    """One-hot rows: where the one is, and a weight in its place."""
+
+    position: Array  # (groups, rows) int32
+    weight: Array  # (groups, rows)
+
+
+def match(equation: Any, position: int) -> Form | None:
+    """The form of an equation whose input number ``position`` is the weight.
+
+    Args:
+        equation: A jaxpr's equation with one output.
+        position: Which input is the weight; the others are data.
+
+    Returns:
+        Its form, or None where there is no rule.
+    """
+    rule = _RULES.get(equation.primitive.name)
+    return None if rule is None else rule(equation, position)
+
+
+def _matrix_product(equation, position):
+    (contracted, batch) = equation.params["dimension_numbers"]
+    weight, data = (equation.invars[i].aval.shape for i in (position, 1 - position))
+    weight_inner, data_inner = contracted[position], contracted[1 - position]
+    weight_batch, data_batch = batch[position], batch[1 - position]
+    weight_free = _rest(len(weight), weight_inner, weight_batch)
+    data_free = _rest(len(data), data_inner, data_batch)
+
+    groups = _size(weight, weight_batch)
+    rows, outputs = _size(data, data_free), _size(weight, weight_free)
+    inputs = _size(weight, weight_inner)
+    # y has the batch axes first, then those of the left and of the right input.
+    sides = [[weight[i] for i in weight_free], [data[i] for i in data_free]]
+    n_batch, n_weight, n_data = len(weight_batch), len(weight_free), len(data_free)
+    lead = [weight[i] for i in weight_batch]
+    if position == 0:  # bring (batch, data, weight) to (batch, weight, data)
+        order = _swap(n_batch, n_data, n_weight)
+    else:
+        order = list(range(n_batch + n_data + n_weight))
+
+    def spread(dy):
+        split = jnp.reshape(dy, (*lead, *sides[1], *sides[0]))
+        return jnp.transpose(split, order)
+
+    return Form(
+        "matrix product", groups, rows, inputs, outputs,
+        factor=lambda h: jnp.transpose(h, (*data_batch, *data_free, *data_inner)
+                                       ).reshape(groups, rows, inputs),
+        spread=spread,
+        arrange=lambda w: w.transpose((*weight_batch, *weight_inner, *weight_free)
+                                      ).reshape(groups, inputs, outputs),
+    )  # fmt: skip
+
+
+def _convolution(equation, position):
+    params = equation.params
+    if position != 1 or params["batch_group_count"] != 1:
+        return None
+    numbers = params["dimension_numbers"]
+    kernel, y = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+    kernel = [kernel[axis] for axis in numbers.rhs_spec]  # outputs, inputs, window
+    y = [y[axis] for axis in numbers.out_spec]  # batch, outputs, positions
+    groups = params["feature_group_count"]
+    outputs = kernel[0] // groups
+    inputs = math.prod(kernel[1:])
+    rows = y[0] * math.prod(y[2:])
+
+    def factor(h):
+        h = jnp.transpose(h, numbers.lhs_spec)  # batch, channels, positions
+        patches = _patches(h, kernel[2:], y[2:], params)
+        # window, batch, channels, positions -> groups, rows, channels x window
+        grouped = patches.reshape(-1, y[0], groups, kernel[1], *y[2:])
+        last = tuple(range(4, grouped.ndim))
+        return grouped.transpose((2, 1, *last, 3, 0)).reshape(groups, rows, inputs)
+
+    def spread(dy):
+        dy = dy.reshape(groups, y[0], *y[2:], outputs)
+        last = tuple(range(2, dy.ndim - 1))
+        dy = dy.transpose((1, 0, dy.ndim - 1, *last)).reshape(y)
+        return jnp.transpose(dy, np.argsort(numbers.out_spec))
+
+    def arrange(w):
+        w = w.transpose(numbers.rhs_spec).reshape(groups, outputs, inputs)
+        return w.transpose(0, 2, 1)
+
+    return Form(
+        "convolution", groups, rows, inputs, outputs, factor, spread, arrange
+    )
+
+
+def _patches(h, window, positions, params):
+    """What each entry of the filter's window sees: ``(window, *h of positions)``."""
+    padding = [
+        (low, high, dilation - 1)
+        for (low, high), dilation in zip(
+            params["padding"], params["lhs_dilation"], strict=True
+        )
+    ]
+    zero = jnp.zeros((), h.dtype)
+    h = lax.pad(h, zero, [(0, 0, 0), (0, 0, 0), *padding])
+    strides, dilation = params["window_strides"], params["rhs_dilation"]
+    seen = []
+    for entry in itertools.product(*map(range, window)):
+        start = [i * d for i, d in zip(entry, dilation, strict=True)]
+        limit = [
+            first + (n - 1) * stride + 1
+            for first, n, stride in zip(start, positions, strides, strict=True)
+        ]
+        seen.append(
+            lax.slice(h, (0, 0, *start), (*h.shape[:2], *limit), (1, 1, *strides))
+        )
+    return jnp.stack(seen)
+
+
+def _gather(equation, position):
+    """Rows of a table, by an index each: what ``table[tokens]`` becomes."""
+    if position != 0:
+        return None
+    params, (table, indices) = equation.params, [v.aval.shape for v in equation.invars]
+    numbers = params["dimension_numbers"]
+    axes = tuple(numbers.collapsed_slice_dims)
+    sliced = tuple(n for i, n in enumerate(table) if i not in axes)
+    if (
+        len(axes) != 1
+        or tuple(numbers.start_index_map) != axes
+        or tuple(numbers.operand_batching_dims)
+        or tuple(params["slice_sizes"]) != _with_one(table, axes[0])
+    ):
+        return None
+    mode = str(params["mode"])
+    shape = equation.outvars[0].aval.shape
+    lead = _rest(len(shape), numbers.offset_dims)
+    order = np.argsort((*lead, *numbers.offset_dims))
+    batch = [shape[i] for i in lead]
+
+    def factor(tokens):
+        tokens = tokens.reshape(1, math.prod(indices[:-1]))
+        inside = jnp.clip(tokens, 0, table[axes[0]] - 1)
+        dropped = "FILL" in mode or "drop" in mode
+        weight = (inside == tokens) | (not dropped)
+        return Hot(inside.astype(jnp.int32), weight.astype(jnp.float32))
+
+    return _lookup(table, axes[0], math.prod(batch), factor, lambda dy: jnp.transpose(
+        dy.reshape(*batch, *sliced), order
+    ))  # fmt: skip
+
+
+def _dynamic_slice(equation, position):
+    """One row of a table: what ``lax.dynamic_index_in_dim`` becomes."""
+    if position != 0:
+        return None
+    table = equation.invars[0].aval.shape
+    sizes = tuple(equation.params["slice_sizes"])
+    cut = [axis for axis, n in enumerate(table) if sizes[axis] != n]
+    if len(cut) != 1 or sizes[cut[0]] != 1:
+        return None
+
+    def factor(*starts):
+        inside = jnp.clip(starts[cut[0]], 0, table[cut[0]] - 1)
+        position = inside.astype(jnp.int32).reshape(1, 1)
+        return Hot(position, jnp.ones((1, 1), jnp.float32))
+
+    return _lookup(table, cut[0], 1, factor, lambda dy: dy.reshape(sizes))
+
+
+def _lookup(table, axis, rows, factor, spread):
+    n = table[axis]
+    outputs = math.prod(table) // n
+    return Form(
+        "lookup", 1, rows, n, outputs, factor, spread,
+        arrange=lambda w: np.moveaxis(w, axis, 0).reshape(1, n, outputs),
+    )  # fmt: skip
+
+
+_RULES: dict[str, Callable[[Any, int], Form | None]] = {
+    "dot_general": _matrix_product,
+    "conv_general_dilated": _convolution,
+    "gather": _gather,
+    "dynamic_slice": _dynamic_slice,
+}
+
+
+def multiply(h: Array | Hot, factor: Array) -> Array | Hot:
+    """``h`` times a number."""
+    if isinstance(h, Hot):
+        return h._replace(weight=h.weight * factor)
+    return h * factor
+
+
+def widths(h: Array | Hot) -> int:
+    """Numbers that an ``h`` of one example holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(h))
+
+
+def _size(shape, axes):
+    return math.prod(shape[axis] for axis in axes)
+
+
+def _rest(n, *taken):
+    """Axes that are in none of ``taken``."""
+    return [axis for axis in range(n) if not any(axis in axes for axes in taken)]
+
+
+def _swap(n_lead, n_first, n_second):
+    """The order of axes that puts the second set before the first."""
+    lead = list(range(n_lead))
+    first = [n_lead + i for i in range(n_first)]
+    second = [n_lead + n_first + i for i in range(n_second)]
+    return [*lead, *second, *first]
+
+
+def _with_one(shape, axis):
+    return (*shape[:axis], 1, *shape[axis + 1 :])
