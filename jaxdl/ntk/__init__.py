@@ -1,5 +1,6 @@
 """Tangent kernels of any function, and the training dynamics they predict."""
 
+from jaxdl.ntk import infinite
 from jaxdl.ntk.descent import gradient_descent_mse, max_learning_rate
 from jaxdl.ntk.empirical import (
     empirical_nngp,
@@ -22,6 +23,7 @@ __all__ = [
     "gradient_descent_mse",
     "gradient_flow",
     "gradient_flow_mse",
+    "infinite",
     "max_learning_rate",
     "ntk_to_file",
 ]

@@ -1,0 +1,148 @@
+"""Kernels of networks without a closed form: means over draws, with their errors."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl.types import Array, Key, Params
+
+
+class MonteCarloKernels(NamedTuple):
+    """Means over draws of a network, and standard errors of these means.
+
+    Attributes:
+        nngp: ``(n1, n2)``.
+        ntk: ``(n1, n2)``.
+        nngp_error: ``(n1, n2)`` standard errors of ``nngp``; NaN after one draw.
+        ntk_error: ``(n1, n2)`` standard errors of ``ntk``.
+    """
+
+    nngp: Array
+    ntk: Array
+    nngp_error: Array
+    ntk_error: Array
+
+
+def monte_carlo_kernel(
+    init: Callable[..., Params], apply: Callable[..., Array], key: Key, n: int
+) -> Callable[..., MonteCarloKernels]:
+    """Kernels of any network, as means over ``n`` draws of its parameters.
+
+    With all k outputs of one example, and the trace of the tangent kernel::
+
+        nngp = mean f(x1) . f(x2) / k
+        ntk = mean tr(df(x1)/dtheta (df(x2)/dtheta)^T) / k
+
+    They are kernels of finite width: as the widths grow they approach those of
+    infinite width, with a bias of order 1 / width that more draws do not lessen.
+
+    Args:
+        init: ``init(key, input_shape) -> params``, as of a `Layer`, or
+            ``init(key) -> params``.
+        apply: ``apply(params, x)`` of one example. If it takes a ``key``, each
+            example of each draw gets one of its own, so that dropout drops.
+        key: PRNG key.
+        n: Draws, 1 or more; 2 or more for an error.
+
+    Returns:
+        ``kernel(x1, x2=None) -> MonteCarloKernels`` of batches ``(n1, ...)`` and
+        ``(n2, ...)``, or of one. It holds the Jacobians of one draw at a time, raises
+        a ``ValueError`` if the examples' shapes differ, and may be put under ``jit``.
+
+    Raises:
+        ValueError: If ``n < 1``.
+
+    Examples:
+        >>> from jaxdl.ntk.infinite import dense
+        >>> init, apply, kernel = dense(1)
+        >>> x = jnp.array([[3.0, 4.0]])
+        >>> means = monte_carlo_kernel(init, apply, jax.random.key(0), 100)(x)
+        >>> print(kernel(x).nngp, abs(means.nngp - 12.5) < 4 * means.nngp_error)
+        [[12.5]] [[ True]]
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+
+    def kernel(x1: Any, x2: Any = None) -> MonteCarloKernels:
+        x1 = jnp.asarray(x1)
+        x2 = None if x2 is None else jnp.asarray(x2)
+        if x2 is not None and x1.shape[1:] != x2.shape[1:]:
+            raise ValueError(
+                f"x1 and x2 must hold examples of one shape, got {x1.shape}, {x2.shape}"
+            )
+
+        def one(moments, number):
+            init_key, key1, key2 = jax.random.split(jax.random.fold_in(key, number), 3)
+            params = _draw(init, init_key, x1)
+            side1 = _outputs_and_jacobians(apply, params, x1, key1)
+            side2 = (
+                side1 if x2 is None else _outputs_and_jacobians(apply, params, x2, key2)
+            )
+            drawn = _products(side1, side2)
+            # Welford's update of mean and sum of squares.
+            mean, squares = moments
+            shift = jax.tree.map(jnp.subtract, drawn, mean)
+            mean = jax.tree.map(lambda m, s: m + s / (number + 1), mean, shift)
+            squares = jax.tree.map(
+                lambda q, s, d, m: q + s * (d - m), squares, shift, drawn, mean
+            )
+            return (mean, squares), None
+
+        shape = (len(x1), len(x1 if x2 is None else x2))
+        zeros = jnp.zeros(shape, jnp.result_type(x1, float))
+        start = ((zeros, zeros), (zeros, zeros))
+        (mean, squares), _ = jax.lax.scan(one, start, jnp.arange(n))
+        scale = math.inf if n == 1 else 1 / (n * (n - 1))
+        errors = [jnp.sqrt(q * scale) for q in squares]
+        return MonteCarloKernels(*mean, *errors)
+
+    return kernel
+
+
+def _draw(init, key, x):
+    """Parameters from ``init(key, input_shape)`` or ``init(key)``."""
+    shape = x.shape[1:]
+    try:
+        signature = inspect.signature(init)
+    except ValueError:  # a built-in without one
+        return init(key, shape)
+    if "dtype" in signature.parameters and jnp.issubdtype(x.dtype, jnp.floating):
+        return init(key, shape, dtype=x.dtype)
+    try:
+        signature.bind(key, shape)
+    except TypeError:
+        return init(key)
+    return init(key, shape)
+
+
+def _outputs_and_jacobians(apply, params, x, key):
+    """``(n, k)`` outputs, and their derivatives, one ``(n, k, p)`` array a leaf."""
+    takes_key = "key" in inspect.signature(apply).parameters
+
+    def one(params, x, key):
+        y = apply(params, x, key=key) if takes_key else apply(params, x)
+        y = jnp.ravel(y)
+        return y, y
+
+    keys = jax.random.split(key, len(x))
+    jacobian = jax.vmap(jax.jacrev(one, has_aux=True), (None, 0, 0))
+    slopes, outputs = jacobian(params, x, keys)
+    return outputs, [
+        leaf.reshape(*outputs.shape, -1) for leaf in jax.tree.leaves(slopes)
+    ]
+
+
+def _products(side1, side2):
+    """Covariance and trace of the tangent kernel, per output."""
+    (f1, slopes1), (f2, slopes2) = side1, side2
+    k = f1.shape[1]
+
+    def product(a, b, formula):
+        return jnp.einsum(formula, a, b, precision="highest") / k
+
+    ntk = [product(a, b, "nkp,mkp->nm") for a, b in zip(slopes1, slopes2, strict=True)]
+    return product(f1, f2, "nk,mk->nm"), sum(ntk, jnp.zeros((len(f1), len(f2))))
