@@ -45,9 +45,9 @@ class Config:
     """Measurements, at times that double up to the last one."""
     first: int = 2
     """Steps up to the first measurement."""
-    seeds: int = 10
+    seeds: int = 20
     """Draws of initial weights."""
-    small: float = 0.05
+    small: float = 0.02
     """A relative change that counts as small."""
 
     def __post_init__(self):

@@ -63,7 +63,7 @@ class Config:
         Raises:
             ValueError: Which field is wrong.
         """
-        check_ascending("digits.sizes", self.sizes, 2)
+        check_ascending("digits.sizes", self.sizes)
         for name, least in (
             ("n_test", 1),
             ("width", 1),
@@ -136,7 +136,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
             params,
             optim.adam(optim.cosine_decay(config.rate, config.steps)),
             (x, y),
-            rows=np.tile(np.arange(n, dtype=np.int32), (config.seeds, 1)),
+            rows=jnp.tile(jnp.arange(n, dtype=jnp.int32), (config.seeds, 1)),
             data_axes=0,
             steps=config.steps,
             batch_size=config.batch_size,
@@ -148,7 +148,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         tick(0.5 / len(config.sizes))
     deviation = np.empty((len(config.sizes), config.seeds))
     for seed, part in enumerate(drawn):
-        targets = np.float64(y[seed])
+        targets = y[seed].astype(float)
         grams = _grams(part)
         for size, n in enumerate(config.sizes):
             for number, (own, cross, own_test) in enumerate(grams):

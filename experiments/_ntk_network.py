@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from jaxdl import data, optim
@@ -40,8 +41,9 @@ def rows(key: jax.Array, classes: Sequence[int], n_train: int, n_test: int) -> R
     order = np.asarray(jax.random.permutation(key, len(there)))
     picked = there[order[: n_train + n_test]]
     x = table.x[picked]
-    x = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True) * np.sqrt(x.shape[1]))
-    y = np.int32(np.searchsorted(np.sort(classes), table.y[picked]))
+    x = x / np.linalg.norm(x, axis=1, keepdims=True) * np.sqrt(x.shape[1])
+    x = x.astype(np.float32)
+    y = np.searchsorted(np.sort(classes), table.y[picked]).astype(np.int32)
     return Rows(x[:n_train], y[:n_train], x[n_train:], y[n_train:])
 
 
@@ -69,7 +71,7 @@ def check_rows(name: str, classes: Sequence[int], n_train: int, n_test: int) -> 
         )
 
 
-def check_ascending(name: str, values: Sequence[float], least: int = 3) -> None:
+def check_ascending(name: str, values: ArrayLike, least: int = 2) -> None:
     """Reject sizes that show no trend.
 
     Args:
@@ -80,7 +82,8 @@ def check_ascending(name: str, values: Sequence[float], least: int = 3) -> None:
     Raises:
         ValueError: If they are too few, not positive, or not ascending.
     """
-    if len(values) < least or values[0] <= 0 or np.any(np.diff(values) <= 0):
+    sizes = np.asarray(values, float)
+    if sizes.size < least or sizes[0] <= 0 or np.any(np.diff(sizes) <= 0):
         raise ValueError(
             f"{name} must be {least} or more ascending positive numbers, got {values}"
         )
@@ -221,7 +224,7 @@ class Trend(NamedTuple):
         return f"{self.slope:.3f}, 95 % interval {self.low:.3f} to {self.high:.3f}"
 
 
-def trend(sizes: Sequence[float], values: np.ndarray) -> Trend:
+def trend(sizes: ArrayLike, values: np.ndarray) -> Trend:
     """How values go with sizes: a line through each seed's logarithms.
 
     Args:
@@ -246,6 +249,6 @@ def trend(sizes: Sequence[float], values: np.ndarray) -> Trend:
     return Trend(slopes.mean(), slopes.mean() - half, slopes.mean() + half)
 
 
-def relative(a: jax.Array, b: jax.Array) -> jax.Array:
+def relative(a: jax.Array | np.ndarray, b: jax.Array | np.ndarray) -> jax.Array:
     """``|a - b| / |b|`` in the Frobenius norm."""
     return jnp.linalg.norm(jnp.ravel(a - b)) / jnp.linalg.norm(jnp.ravel(b))

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl.ntk.modes import Modes, check_square, concrete, decompose
 from jaxdl.ntk.precision import reverse_in_float64
@@ -17,8 +18,8 @@ from jaxdl.types import Array, Scalar
 
 @in_float64
 def gradient_descent_mse(
-    k_train_train: Array,
-    y_train: Array,
+    k_train_train: ArrayLike,
+    y_train: ArrayLike,
     *,
     learning_rate: Scalar = 1.0,
     momentum: Scalar = 0.0,
@@ -111,7 +112,7 @@ def gradient_descent_mse(
 
 @in_float64
 def max_learning_rate(
-    kernel: Array, *, momentum: Scalar = 0.0, ridge: Scalar = 0.0
+    kernel: ArrayLike, *, momentum: Scalar = 0.0, ridge: Scalar = 0.0
 ) -> Array:
     """The learning rate from which on gradient descent on the squared error diverges.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl.ntk.modes import (
     check_finite,
@@ -34,10 +35,10 @@ class Moments(NamedTuple):
 @in_float64
 def ensemble_moments(
     t: Any,
-    k_train_train: Iterable[Array],
-    y_train: Array,
-    k_test_train: Iterable[Array] | None = None,
-    k_test_test: Iterable[Array] | None = None,
+    k_train_train: Iterable[ArrayLike],
+    y_train: ArrayLike,
+    k_test_train: Iterable[ArrayLike] | None = None,
+    k_test_test: Iterable[ArrayLike] | None = None,
     *,
     learning_rate: Scalar = 1.0,
     ridge: Scalar = 0.0,
@@ -157,7 +158,7 @@ def _pair(name, kernels):
     try:
         nngp, ntk = kernels
     except (TypeError, ValueError):
-        nngp = None
+        nngp = ntk = None
     if nngp is None or isinstance(kernels, jax.Array | np.ndarray):
         raise ValueError(
             f"{name} must be a pair (nngp, ntk) of kernels, got "

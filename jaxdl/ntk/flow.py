@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl.ntk.modes import (
     check_finite,
@@ -26,8 +27,8 @@ from jaxdl.types import Array, Scalar
 @in_float64
 def gradient_flow(
     loss: Callable[[Array, Array], Array],
-    k_train_train: Array,
-    y_train: Array,
+    k_train_train: ArrayLike,
+    y_train: ArrayLike,
     *,
     learning_rate: Scalar = 1.0,
     ridge: Scalar = 0.0,
@@ -157,7 +158,8 @@ def gradient_flow(
             ),
             max_steps=max_steps,
         )
-        weights = solution.ys[jnp.argsort(order)].reshape(*jnp.shape(t), *wide.shape)
+        weights = jnp.asarray(solution.ys)[jnp.argsort(order)]
+        weights = weights.reshape(*jnp.shape(t), *wide.shape)
         dtype = result_dtype(modes.like, f_train_0, f_test_0, k_test_train)
 
         def outputs(first, rows):

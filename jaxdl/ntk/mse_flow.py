@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl.ntk.modes import check_square, concrete, decompose, gain
 from jaxdl.ntk.precision import reverse_in_float64
@@ -16,8 +17,8 @@ from jaxdl.types import Array, Scalar
 
 @in_float64
 def gradient_flow_mse(
-    k_train_train: Array,
-    y_train: Array,
+    k_train_train: ArrayLike,
+    y_train: ArrayLike,
     *,
     learning_rate: Scalar = 1.0,
     ridge: Scalar = 0.0,

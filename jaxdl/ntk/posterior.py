@@ -1,6 +1,7 @@
 """Regression with a Gaussian process whose kernel is a network's."""
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxdl.ntk.modes import (
     check_finite,
@@ -20,10 +21,10 @@ from jaxdl.types import Array, Scalar
 
 @in_float64
 def gp_posterior(
-    k_train_train: Array,
-    k_test_train: Array,
-    k_test_test: Array,
-    y_train: Array,
+    k_train_train: ArrayLike,
+    k_test_train: ArrayLike,
+    k_test_test: ArrayLike,
+    y_train: ArrayLike,
     *,
     noise: Scalar,
 ) -> tuple[Array, Array]:

@@ -122,9 +122,7 @@ def _convolution(equation, position):
         w = w.transpose(numbers.rhs_spec).reshape(groups, outputs, inputs)
         return w.transpose(0, 2, 1)
 
-    return Form(
-        "convolution", groups, rows, inputs, outputs, factor, spread, arrange
-    )
+    return Form("convolution", groups, rows, inputs, outputs, factor, spread, arrange)
 
 
 def _patches(h, window, positions, params):
