@@ -247,7 +247,8 @@ def plot(result: Result) -> Plot:
     right.set(xscale="log", xlabel="time")
     right.set_xticks(result.times, [f"{t:g}" for t in result.times], minor=False)
     right.minorticks_off()
-    right.legend(fontsize=7)
+    right.set_ylim(bottom=low.min() / 6)
+    right.legend(fontsize=7, ncols=2, loc="lower right")
     found = trend(result.widths, result.change[:, -1])
     return Plot(
         drawn,

@@ -313,7 +313,9 @@ def _plot_curves(result):
                         marker=mark,
                         markersize=3.5,
                         fillstyle="none",
-                        label=f"by the {KERNELS[kernel]} kernel" if not part else None,
+                        label=("by its kernel", "by the infinite one")[kernel]
+                        if not part
+                        else None,
                     )
             panel.set(
                 title=f"{name}, width {result.widths[width]}",

@@ -288,8 +288,8 @@ def plot(result: Result) -> Plot:
         panel.set(xscale="log", yscale="log", xlabel="training rows", ylabel=label)
         panel.set_xticks(result.sizes, [f"{n}" for n in result.sizes], minor=False)
         panel.minorticks_off()
-    axes[0].set_yticks([0.02, 0.05, 0.1, 0.2], ["0.02", "0.05", "0.1", "0.2"])
-    axes[1].set_yticks([0.05, 0.1, 0.2], ["0.05", "0.1", "0.2"])
+        ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if t > values.min()]
+        panel.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes[0].legend(fontsize=7)
     last = result.error[:, -1].mean(1)
     return Plot(

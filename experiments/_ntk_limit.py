@@ -178,6 +178,8 @@ def plot(result: Result) -> Plot:
     )
     axes.set_xticks(result.widths, [f"{w}" for w in result.widths], minor=False)
     axes.minorticks_off()
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if t > result.of_mean.min()]
+    axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.legend()
     found = trend(result.widths, result.distance)
     return Plot(
