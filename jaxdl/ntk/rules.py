@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -33,6 +32,7 @@ class Form(NamedTuple):
     outputs: int
     factor: Callable[[Any], Any]  # data -> h, (groups, rows, inputs), or a `Hot`
     spread: Callable[[Array], Array]  # dy, (groups, rows, outputs) -> like y
+    collect: Callable[[np.ndarray], np.ndarray]  # the reverse
     arrange: Callable[[np.ndarray], np.ndarray]  # like W -> (groups, inputs, outputs)
 
 
@@ -69,25 +69,28 @@ def _matrix_product(equation, position):
     rows, outputs = _size(data, data_free), _size(weight, weight_free)
     inputs = _size(weight, weight_inner)
     # y has the batch axes first, then those of the left and of the right input.
-    sides = [[weight[i] for i in weight_free], [data[i] for i in data_free]]
-    n_batch, n_weight, n_data = len(weight_batch), len(weight_free), len(data_free)
-    lead = [weight[i] for i in weight_batch]
-    if position == 0:  # bring (batch, data, weight) to (batch, weight, data)
-        order = _swap(n_batch, n_data, n_weight)
-    else:
-        order = list(range(n_batch + n_data + n_weight))
+    split = [
+        *(weight[i] for i in weight_batch),
+        *(data[i] for i in data_free),
+        *(weight[i] for i in weight_free),
+    ]
+    order = list(range(len(split)))
+    if position == 0:
+        order = _swap(len(weight_batch), len(weight_free), len(data_free))
 
-    def spread(dy):
-        split = jnp.reshape(dy, (*lead, *sides[1], *sides[0]))
-        return jnp.transpose(split, order)
+    def factor(h):
+        h = jnp.transpose(h, (*data_batch, *data_free, *data_inner))
+        return h.reshape(groups, rows, inputs)
+
+    def arrange(w):
+        w = w.transpose((*weight_batch, *weight_inner, *weight_free))
+        return w.reshape(groups, inputs, outputs)
 
     return Form(
-        "matrix product", groups, rows, inputs, outputs,
-        factor=lambda h: jnp.transpose(h, (*data_batch, *data_free, *data_inner)
-                                       ).reshape(groups, rows, inputs),
-        spread=spread,
-        arrange=lambda w: w.transpose((*weight_batch, *weight_inner, *weight_free)
-                                      ).reshape(groups, inputs, outputs),
+        "matrix product", groups, rows, inputs, outputs, factor,
+        spread=lambda dy: dy.reshape(split).transpose(np.argsort(order)),
+        collect=lambda y: y.transpose(order).reshape(groups, rows, outputs),
+        arrange=arrange,
     )  # fmt: skip
 
 
@@ -116,13 +119,20 @@ def _convolution(equation, position):
         dy = dy.reshape(groups, y[0], *y[2:], outputs)
         last = tuple(range(2, dy.ndim - 1))
         dy = dy.transpose((1, 0, dy.ndim - 1, *last)).reshape(y)
-        return jnp.transpose(dy, np.argsort(numbers.out_spec))
+        return dy.transpose(np.argsort(numbers.out_spec))
+
+    def collect(dy):
+        dy = dy.transpose(numbers.out_spec).reshape(y[0], groups, outputs, *y[2:])
+        dy = dy.transpose((1, 0, *range(3, dy.ndim), 2))
+        return dy.reshape(groups, rows, outputs)
 
     def arrange(w):
         w = w.transpose(numbers.rhs_spec).reshape(groups, outputs, inputs)
         return w.transpose(0, 2, 1)
 
-    return Form("convolution", groups, rows, inputs, outputs, factor, spread, arrange)
+    return Form(
+        "convolution", groups, rows, inputs, outputs, factor, spread, collect, arrange
+    )
 
 
 def _patches(h, window, positions, params):
@@ -205,6 +215,7 @@ def _lookup(table, axis, rows, factor, spread):
     outputs = math.prod(table) // n
     return Form(
         "lookup", 1, rows, n, outputs, factor, spread,
+        collect=lambda y: y,  # a lookup carries no bias
         arrange=lambda w: np.moveaxis(w, axis, 0).reshape(1, n, outputs),
     )  # fmt: skip
 
@@ -224,11 +235,6 @@ def multiply(h: Array | Hot, factor: Array) -> Array | Hot:
     return h * factor
 
 
-def widths(h: Array | Hot) -> int:
-    """Numbers that an ``h`` of one example holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(h))
-
-
 def _size(shape, axes):
     return math.prod(shape[axis] for axis in axes)
 
@@ -239,7 +245,7 @@ def _rest(n, *taken):
 
 
 def _swap(n_lead, n_first, n_second):
-    """The order of axes that puts the second set before the first."""
+    """The order of axes that puts the second set, which follows, before the first."""
     lead = list(range(n_lead))
     first = [n_lead + i for i in range(n_first)]
     second = [n_lead + n_first + i for i in range(n_second)]

@@ -39,6 +39,7 @@ class Weight(NamedTuple):
     swapped: list[bool]  # laid out with inputs and outputs exchanged
     shape: tuple[int, int, int]  # groups, inputs, outputs of those not swapped
     factored: bool  # products of factors, or gradients
+    bias: int | None = None  # the leaf that is added to its outputs
 
 
 class Plan(NamedTuple):
@@ -55,7 +56,7 @@ class Plan(NamedTuple):
 def plan(
     outputs_of: Callable[[list[Array], Any], Array],
     leaves: Sequence[Any],
-    selected: Sequence[int],
+    groups: Sequence[Sequence[int]],
     x: Any,
     *,
     outputs: str,
@@ -67,7 +68,7 @@ def plan(
     Args:
         outputs_of: From all leaves and one example to ``(k,)``.
         leaves: All leaves, or their shapes and dtypes.
-        selected: Numbers of the leaves whose kernel is wanted.
+        groups: As for `kernels`.
         x: One example, or its shapes and dtypes.
         outputs: As for `kernels`.
         n_pairs: Pairs of examples.
@@ -79,6 +80,7 @@ def plan(
     equations = jaxpr.trace(outputs_of, list(leaves), x)
     (result,) = equations.jaxpr.outvars
     k = result.aval.shape[0]
+    selected = [leaf for group in groups for leaf in group]
     refused: dict[int, str] = {}
     while True:
         followed = [leaf for leaf in selected if leaf not in refused]
@@ -97,6 +99,7 @@ def plan(
                 weights += _weights(leaf, uses, tape.uses, np.shape(leaves[leaf]))
             except _OverlapError:
                 found.setdefault(leaf, "it is used in slices that overlap in part")
+        found |= _loose_biases(tape.uses, weights, groups)
         if not found:
             break
         refused |= found
@@ -141,6 +144,7 @@ def weight_flops(
         Their number; a multiplication and an addition are two.
     """
     groups, inputs, width = weight.shape
+    inputs += weight.bias is not None
     products = k * k if outputs == "full" else k
     if not factored:
         rows = sum(uses[i].rows for i in weight.uses if uses[i].rule != "lookup")
@@ -184,7 +188,7 @@ def kernels(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x1
         )
         how = plan(
-            outputs_of, leaves, [i for group in groups for i in group], example,
+            outputs_of, leaves, groups, example,
             outputs=outputs,
             n_pairs=n1 * (n1 + 1) / 2 if x2 is None else n1 * n2,
             n_examples=n1 if x2 is None else n1 + n2,
@@ -225,7 +229,8 @@ def _weights(leaf, numbers, uses, shape):
     if len(numbers) == 1:
         use = uses[numbers[0]]
         size = (use.groups, use.inputs, use.outputs)
-        return [Weight(leaf, numbers, [False], size, factored=True)]
+        bias = None if use.bias is None else use.bias.leaf
+        return [Weight(leaf, numbers, [False], size, True, bias)]
     entries = np.arange(math.prod(shape)).reshape(shape)
     sorted_: list[tuple[np.ndarray, Weight]] = []
     for i in numbers:
@@ -246,13 +251,32 @@ def _weights(leaf, numbers, uses, shape):
     return [weight for _, weight in sorted_]
 
 
+def _loose_biases(uses, weights, groups):
+    """Biases that do not go with one weight in all their uses, and why."""
+    loose, owner = {}, {}
+    group_of = {leaf: i for i, group in enumerate(groups) for leaf in group}
+    for number, weight in enumerate(weights):
+        biases = [uses[i].bias for i in weight.uses]
+        for bias in biases:
+            if bias is None:
+                continue
+            if owner.setdefault(bias.leaf, number) != number:
+                loose[bias.leaf] = "it is added to the outputs of two weights"
+            elif len(biases) > 1 or group_of[bias.leaf] != group_of[weight.leaf]:
+                loose[bias.leaf] = "its weight has other uses, or counts elsewhere"
+            elif any(use.leaf == bias.leaf for use in uses):
+                loose[bias.leaf] = "it has other uses"
+    return loose
+
+
 def _features(how, leaves, groups, x, basis, dtype):
     """Features of all examples, one for each group."""
     taps = [
         jnp.zeros((use.groups, use.rows, use.outputs), use.dtype) for use in how.uses
     ]
     direct = [jnp.zeros_like(leaves[i]) for i in how.direct]
-    followed = [weight.leaf for weight in how.weights]
+    followed = {weight.leaf for weight in how.weights}
+    followed |= {weight.bias for weight in how.weights if weight.bias is not None}
 
     def one(x):
         def tapped(taps, direct):

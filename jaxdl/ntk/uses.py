@@ -7,6 +7,7 @@ records the factor h of `jaxdl.ntk.rules` and adds a *tap* to the output, a zero
 gradient is the other factor.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -23,8 +24,18 @@ from jaxdl.types import Array
 View = Callable[[np.ndarray], np.ndarray]
 
 
+class Bias(NamedTuple):
+    """A parameter added to the output of a use, the same in all rows."""
+
+    leaf: int
+    view: View  # like the leaf -> (groups, outputs); moves entries only
+
+
 class Use(NamedTuple):
-    """One use of one parameter; lengths are those of one example."""
+    """One use of one parameter; lengths are those of one example.
+
+    With a bias, h has one more input, which is constant: W and b are one weight.
+    """
 
     leaf: int
     rule: str
@@ -35,6 +46,7 @@ class Use(NamedTuple):
     view: View  # like the leaf -> (groups, inputs, outputs); moves entries only
     factor: Any  # shapes and dtypes of h, of (groups, rows, ...)
     dtype: Any  # of the tap, which is (groups, rows, outputs)
+    bias: Bias | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,22 @@ class Weight:
 
 
 @dataclass
+class Sum:
+    """A value that has the gradient of a use's output, if all are read only once."""
+
+    value: Array
+    use: int  # its number on the tape
+    form: rules.Form
+    before: "Sum | None" = None
+    reads: int = 0
+    bias: int | None = None  # the leaf added to it
+
+    def read_once(self) -> bool:
+        """If this and all before are read by one equation each."""
+        return self.reads == 1 and (self.before is None or self.before.read_once())
+
+
+@dataclass
 class Tape:
     """What is found on the way; with ``taps``, what is added on the way."""
 
@@ -55,10 +83,17 @@ class Tape:
     uses: list[Use] = field(default_factory=list)
     factors: list[Any] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)  # leaf -> why
+    sums: dict[int, "Sum"] = field(default_factory=dict)  # by the id of their value
 
     def refuse(self, weight: Weight, reason: str) -> None:
         """Note that a leaf has a use without a rule."""
         self.refused.setdefault(weight.leaf, reason)
+
+    def read(self, values: Sequence[Any]) -> None:
+        """Count who reads the sums."""
+        for value in values:
+            if id(value) in self.sums:
+                self.sums[id(value)].reads += 1
 
     def record(self, use: Use, factor: Any) -> Array | None:
         """Keep a use; returns its tap, if there are taps."""
@@ -81,11 +116,15 @@ def follow(equations: jaxpr.Equations, args: Sequence[Any], tape: Tape) -> list[
     """
 
     def perform(equation, values):
-        if not any(isinstance(value, Weight) for value in values):
-            return jaxpr.bind(equation, values)
-        if (function := jaxpr.callee(equation)) is not None:
+        name, function = equation.primitive.name, jaxpr.callee(equation)
+        followed = any(isinstance(value, Weight) for value in values)
+        if function is not None and (followed or tape.sums):
             return jaxpr.evaluate(function, values, perform)
-        name = equation.primitive.name
+        tape.read(values)
+        if name in {"add", "add_any"} and (added := _added(equation, values, tape)):
+            return added
+        if not followed:
+            return jaxpr.bind(equation, values)
         if name in _BODIES:
             return _BODIES[name](equation, values, tape)
         if (looked := _looked_at(equation, values)) is not None:
@@ -95,6 +134,10 @@ def follow(equations: jaxpr.Equations, args: Sequence[Any], tape: Tape) -> list[
         )  # fmt: skip
 
     outputs = jaxpr.evaluate(equations, args, perform)
+    tape.read(outputs)
+    for sum_ in tape.sums.values():
+        if sum_.bias is not None and not sum_.read_once():
+            tape.refused.setdefault(sum_.bias, "it is added to what is used again")
     return [_plain(value, tape, "it is an output") for value in outputs]
 
 
@@ -135,7 +178,52 @@ def _used(equation, values, tape):
         dtype=y.dtype,
     )  # fmt: skip
     tap = tape.record(use, h)
-    return y if tap is None else y + form.spread(tap)
+    y = y if tap is None else y + form.spread(tap)
+    if form.rule != "lookup":
+        tape.sums[id(y)] = Sum(y, len(tape.uses) - 1, form)
+    return y
+
+
+def _added(equation, values, tape):
+    """The output where a bias, or another sum, is added to a sum; or None."""
+    places = [i for i, value in enumerate(values) if id(value) in tape.sums]
+    if not places:
+        return None
+    host, other = tape.sums[id(values[places[0]])], values[1 - places[0]]
+    if not isinstance(other, Weight):
+        if np.shape(other) != host.value.shape:
+            return None
+        (y,) = jaxpr.bind(equation, values)
+        tape.sums[id(y)] = Sum(y, host.use, host.form, host)
+        return [y]
+    use = tape.uses[host.use]
+    if use.bias is not None or not _is_bias(host.form, other.value.shape, host.value):
+        return None
+
+    def view(entries):
+        spread = np.broadcast_to(other.view(entries), host.value.shape)
+        return host.form.collect(spread)[:, 0]
+
+    h = tape.factors[host.use]
+    one = jnp.ones((*h.shape[:2], 1), h.dtype)
+    one = one if other.scale is None else rules.multiply(one, other.scale)
+    h = jnp.concatenate([h, one.astype(h.dtype)], axis=2)
+    tape.factors[host.use] = h
+    tape.uses[host.use] = use._replace(
+        bias=Bias(other.leaf, view), factor=jax.ShapeDtypeStruct(h.shape, h.dtype)
+    )
+    host.bias = other.leaf
+    return jaxpr.bind(equation, [_value(value) for value in values])
+
+
+def _is_bias(form, shape, y):
+    """If an array of ``shape`` is added to each row alike, and fills all outputs."""
+    if len(shape) != y.ndim or math.prod(shape) != form.groups * form.outputs:
+        return False
+    entries = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    spread = form.collect(np.broadcast_to(entries, y.shape))
+    one_row = spread[:, :1]
+    return bool((spread == one_row).all()) and np.unique(one_row).size == entries.size
 
 
 def _value(value):
@@ -250,7 +338,13 @@ def _follow_scan(equation, values, tape):
     for i, reason in found.refused.items():
         tape.refuse(outer[i], reason)
     repeats = [
-        _Repeat(use, parts.length, stacked=use.leaf >= n_fixed) for use in found.uses
+        _Repeat(
+            use,
+            parts.length,
+            stacked=use.leaf >= n_fixed,
+            bias_stacked=use.bias is not None and use.bias.leaf >= n_fixed,
+        )
+        for use in found.uses
     ]
     start = len(tape.uses)
     taps = [
@@ -268,12 +362,24 @@ def _follow_scan(equation, values, tape):
         body, carry, (arrays[n_fixed:], taps), parts.length, parts.reverse
     )
     for repeat, h in zip(repeats, factors, strict=True):
-        weight = outer[repeat.use.leaf]
-        h = jax.tree.map(repeat.leave, h)
-        if weight.scale is not None:
-            h = rules.multiply(h, weight.scale)
-        tape.record(repeat.outside(weight), h)
+        h = _scale(jax.tree.map(repeat.leave, h), repeat.use, outer)
+        use = repeat.outside(outer)
+        if repeat.use.bias is not None and use.bias is None:
+            tape.refuse(outer[repeat.use.bias.leaf], "it is another one in each step")
+        tape.record(use, h)
     return [*carry, *rows]
+
+
+def _scale(h, use, outer):
+    """Factors from inside a body, times the numbers before its weights outside."""
+    scale = outer[use.leaf].scale
+    if use.bias is None:
+        return h if scale is None else rules.multiply(h, scale)
+    ones = [1.0 if s is None else s for s in (scale, outer[use.bias.leaf].scale)]
+    if all(isinstance(one, float) for one in ones):
+        return h
+    h, last = jnp.split(h, [h.shape[2] - 1], axis=2)
+    return jnp.concatenate([h * ones[0], last * ones[1]], axis=2)
 
 
 class _Repeat(NamedTuple):
@@ -282,10 +388,11 @@ class _Repeat(NamedTuple):
     use: Use
     length: int
     stacked: bool  # the weight is a row of something outside: a group a step
+    bias_stacked: bool
 
-    def outside(self, weight: Weight) -> Use:
-        """The use as one of a weight outside."""
-        use, inner = self.use, self.use.view
+    def outside(self, outer: dict[int, Weight]) -> Use:
+        """The use as one of a weight outside; without a bias that does not fit."""
+        use, inner, weight = self.use, self.use.view, outer[self.use.leaf]
         if self.stacked:
             groups, rows = self.length * use.groups, use.rows
 
@@ -304,8 +411,22 @@ class _Repeat(NamedTuple):
 
         return use._replace(
             leaf=weight.leaf, groups=groups, rows=rows, view=view,
-            factor=jax.tree.map(shape, use.factor),
+            factor=jax.tree.map(shape, use.factor), bias=self._bias(outer),
         )  # fmt: skip
+
+    def _bias(self, outer):
+        bias = self.use.bias
+        if bias is None or self.stacked != self.bias_stacked:
+            return None
+        weight = outer[bias.leaf]
+
+        def view(entries):
+            entries = weight.view(entries)
+            if self.stacked:
+                return np.concatenate([bias.view(row) for row in entries])
+            return bias.view(entries)
+
+        return Bias(weight.leaf, view)
 
     def enter(self, tap: Array) -> Array:
         """The tap outside, a part of it for each step."""
@@ -375,11 +496,14 @@ def _follow_cond(equation, values, tape):
         taps,
     )
     for use, h in zip(uses, factors, strict=True):
-        weight = outer[use.leaf]
-        if weight.scale is not None:
-            h = rules.multiply(h, weight.scale)
-        outside = use._replace(leaf=weight.leaf, view=_then(weight.view, use.view))
-        tape.record(outside, h)
+        weight, bias = outer[use.leaf], use.bias
+        if bias is not None:
+            over = outer[bias.leaf]
+            bias = Bias(over.leaf, _then(over.view, bias.view))
+        outside = use._replace(
+            leaf=weight.leaf, view=_then(weight.view, use.view), bias=bias
+        )
+        tape.record(outside, _scale(h, use, outer))
     return outputs
 
 
