@@ -100,7 +100,9 @@ def _aligned(p, q, outputs):
         dd = jnp.einsum("iagrf,jagsf->ijgrs", p.dy, q.dy)
         return jnp.einsum("ijgrs,ijgrs->ij", hh, dd)
     if outputs == "diagonal":
-        return jnp.einsum("ijgrs,ijgrsa->ija", hh, jnp.einsum(diagonal, p.dy, q.dy))
+        return jnp.einsum(
+            "ijgrs,ijgrsa->ija", hh, jnp.einsum(diagonal, p.dy, q.dy)
+        )
     return jnp.einsum("ijgrs,ijgrsab->ijab", hh, jnp.einsum(full, p.dy, q.dy))
 
 

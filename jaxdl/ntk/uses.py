@@ -102,7 +102,9 @@ class Tape:
         return None if self.taps is None else self.taps[len(self.uses) - 1]
 
 
-def follow(equations: jaxpr.Equations, args: Sequence[Any], tape: Tape) -> list[Array]:
+def follow(
+    equations: jaxpr.Equations, args: Sequence[Any], tape: Tape
+) -> list[Array]:
     """Run a function with some of its arguments followed.
 
     Args:
@@ -399,7 +401,6 @@ class _Repeat(NamedTuple):
             def view(entries):
                 steps = [inner(row) for row in weight.view(entries)]
                 return np.concatenate(steps) if steps else np.zeros((0, *use[4:6]), int)
-
         else:
             groups, rows = use.groups, self.length * use.rows
 
