@@ -13,6 +13,7 @@ from jaxdl.ntk.infinite.activations import (
     relu,
     sine,
 )
+from jaxdl.ntk.infinite.blocks import diagonal, in_blocks
 from jaxdl.ntk.infinite.combinators import (
     fan_in_sum,
     fan_out,
@@ -20,10 +21,13 @@ from jaxdl.ntk.infinite.combinators import (
     parallel,
     serial,
 )
+from jaxdl.ntk.infinite.convolution import conv
 from jaxdl.ntk.infinite.dense import Affine, dense
 from jaxdl.ntk.infinite.kernels import Kernels, inputs
 from jaxdl.ntk.infinite.layer import Layer
 from jaxdl.ntk.infinite.monte_carlo import MonteCarloKernels, monte_carlo_kernel
+from jaxdl.ntk.infinite.normalization import dropout, layer_norm
+from jaxdl.ntk.infinite.pooling import avg_pool, flatten, global_avg_pool
 
 __all__ = [
     "Affine",
@@ -31,13 +35,21 @@ __all__ = [
     "Layer",
     "MonteCarloKernels",
     "absolute",
+    "avg_pool",
+    "conv",
     "dense",
+    "diagonal",
+    "dropout",
     "erf",
     "fan_in_sum",
     "fan_out",
+    "flatten",
     "gelu",
+    "global_avg_pool",
     "identity",
+    "in_blocks",
     "inputs",
+    "layer_norm",
     "leaky_relu",
     "monte_carlo_kernel",
     "parallel",

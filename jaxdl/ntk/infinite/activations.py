@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxdl.ntk.infinite import duals
 from jaxdl.ntk.infinite.kernels import (
     Kernels,
+    gaussians,
     is_number,
     own_variances,
     pixel_axes,
-    variances,
 )
 from jaxdl.ntk.infinite.layer import Layer, without_parameters
 from jaxdl.types import Array, Scalar
@@ -150,7 +150,7 @@ def _elementwise(
                 "right before it"
             )
         pixels = pixel_axes(kernels)
-        nngp, slope = dual(kernels.nngp, *variances(kernels))
+        nngp, slope = dual(*gaussians(kernels))
 
         def own(covariance):
             if covariance is None:
@@ -164,11 +164,11 @@ def _elementwise(
         return replace(
             kernels,
             nngp=nngp,
-            ntk=kernels.ntk * slope,
+            ntk=None if kernels.ntk is None else kernels.ntk * slope,
             own1=own(kernels.own1),
             own2=own(kernels.own2),
             gaussian=False,
-            independent=False,
+            independent=(False,) * len(kernels.independent),
         )
 
     return without_parameters(function, transform)

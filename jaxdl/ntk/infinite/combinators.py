@@ -71,7 +71,8 @@ def serial(*layers: Layer) -> Layer:
             kernels = step(layer.kernel, kernels, needed)
         return kernels
 
-    return Layer(init, apply, KernelFunction(transform, needs))
+    flattens = getattr(layers[0].kernel, "flattens", False)
+    return Layer(init, apply, KernelFunction(transform, needs, flattens))
 
 
 def parallel(*layers: Layer) -> Layer:
@@ -144,7 +145,7 @@ def fan_out(n: int) -> Layer:
         raise ValueError(f"n must be at least 1, got {n}")
 
     def transform(kernels):
-        return (replace(kernels, independent=False),) * n
+        return (replace(kernels, independent=(*kernels.independent, False)),) * n
 
     return without_parameters(lambda x: (x,) * n, transform)
 
@@ -154,7 +155,8 @@ def fan_in_sum() -> Layer:
 
     Kernels add where the branches' outputs are uncorrelated: all branches but one must
     have mean zero and be independent of the others. So it is after `dense` or `conv`,
-    also if pooling, normalization or dropout come in between, not after an activation.
+    also if pooling, normalization, dropout or a residual block come in between, not
+    after an activation.
     The result is Gaussian if all branches are.
 
     Returns:
@@ -195,7 +197,7 @@ def fan_in_sum() -> Layer:
         _check_tuple(kernels)
         check(kernels, [branch.shape for branch in kernels])
         check(kernels, [branch.nngp.shape for branch in kernels])
-        correlated = sum(not branch.independent for branch in kernels)
+        correlated = sum(not branch.independent[-1] for branch in kernels)
         if correlated > 1:
             raise ValueError(
                 "fan_in_sum needs branches that are uncorrelated: all but one must "
@@ -221,13 +223,15 @@ def _sum(branches: tuple[Kernels, ...]) -> Kernels:
 
     def total(name):
         parts = [getattr(branch, name) for branch in branches]
-        return None if parts[0] is None else sum(parts[1:], parts[0])
+        parts = [part for part in parts if part is not None]  # None is zero
+        return sum(parts[1:], parts[0]) if parts else None
 
+    levels = [*zip(*(branch.independent for branch in branches), strict=True)]
     return replace(
         first,
         **{name: total(name) for name in ("nngp", "ntk", "own1", "own2")},
         gaussian=all(branch.gaussian for branch in branches),
-        independent=all(branch.independent for branch in branches),
+        independent=tuple(all(level) for level in levels[:-1] or levels),
     )
 
 

@@ -147,23 +147,27 @@ def affine(
 
     nngp = after(kernels.nngp)
     if parameterization == "ntk":
-        ntk = nngp + w_std**2 * mean(kernels.ntk)
+        ntk = nngp
+        if kernels.ntk is not None:
+            ntk = nngp + w_std**2 * mean(kernels.ntk)
     elif fan_in is None:
         raise ValueError(
             "the standard parameterization needs the width of the layer before: "
             "begin with arrays, or give Kernels their shape"
         )
     else:
-        ntk = mean(fan_in * kernels.nngp + w_std**2 * kernels.ntk)
-        ntk = ntk + int(has_bias(b_std))
+        ntk = fan_in * kernels.nngp
+        if kernels.ntk is not None:
+            ntk = ntk + w_std**2 * kernels.ntk
+        ntk = mean(ntk) + int(has_bias(b_std))
     return replace(
         kernels,
         nngp=nngp,
-        ntk=_cast(ntk, kernels.ntk.dtype),
+        ntk=_cast(ntk, kernels.nngp.dtype),
         own1=after(kernels.own1),
         own2=after(kernels.own2),
         gaussian=True,
-        independent=True,
+        independent=(True,) * len(kernels.independent),
     )
 
 

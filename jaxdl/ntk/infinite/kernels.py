@@ -4,9 +4,8 @@ Layers see one of three arrangements of pairs of examples:
 
 - ``"all"``: axes ``(n1, n2)``, two batches;
 - ``"matched"``: axis ``(n,)``, example i of one batch with example i of the other;
-- ``"folded"``: axes ``((n + 1) // 2, n + 1)``, one batch, each pair once. Row a holds
-  row a of the upper triangle from column a + 1 on and, before that, row n - 1 - a of
-  the upper triangle from right to left.
+- ``"folded"``: axes ``((n + 1) // 2, n + 1)``, one batch, each pair once: see
+  `jaxdl.ntk.infinite.folding`.
 
 After these come the axes of pixels: none; ``(height, width)``, the same pixel of both
 images; or ``(height, height, width, width)``, each pixel of the first image with each
@@ -20,9 +19,32 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jaxdl.ntk.infinite.folding import (
+    diagonal_of,
+    fold,
+    folded_pairs,
+    iota,
+    on_diagonal,
+    unfold,
+)
 from jaxdl.types import Array
+
+
+@dataclass(eq=False)
+class Variances:
+    """Of one computation, layer by layer, in the order in which layers ask for them.
+
+    Attributes:
+        kept: ``(n, ...)`` variances of examples, for `given` of a later computation.
+        given: Variances of the first and of the second example of each pair; None if
+            they are to be found, and kept.
+        same: ``(n,)`` whether a pair is an example with itself; None if none is.
+    """
+
+    kept: list[Array] = field(default_factory=list)
+    given: Iterator[tuple[Array, Array]] | None = None
+    same: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -46,8 +68,10 @@ class Kernels:
         shape: Of one example of finite width, channels last; None if not known.
         gaussian: Whether the channels are independent Gaussian: then an activation
             may follow.
-        independent: Whether mean zero and independent of what other branches hand on.
+        independent: Whether mean zero and independent of what else comes from each
+            `fan_out` this layer lies behind, the first of them first.
         pairs: Which examples go together: "all", "matched" or "folded".
+        variances: Where those of earlier layers are kept; inside of a computation only.
     """  # noqa: E501
 
     nngp: Array
@@ -56,8 +80,9 @@ class Kernels:
     own2: Array | None = None
     shape: tuple[int, ...] | None = field(default=None, metadata={"static": True})
     gaussian: bool = field(default=True, metadata={"static": True})
-    independent: bool = field(default=False, metadata={"static": True})
+    independent: tuple[bool, ...] = field(default=(False,), metadata={"static": True})
     pairs: str = field(default="all", metadata={"static": True})
+    variances: Variances | None = field(default=None, metadata={"static": True})
 
     def __iter__(self) -> Iterator[Array]:
         """So that ``nngp, ntk = kernels``."""
@@ -91,7 +116,34 @@ def inputs(x1: Any, x2: Any = None, *, pixel_pairs: bool = False) -> Kernels:
 def begin(
     x1: Any, x2: Any = None, *, pixel_pairs: bool = False, matched: bool = False
 ) -> Kernels:
-    """`inputs`, folded if there is one batch, or matched if asked for.
+    """`inputs`, folded if there is one batch, or matched if asked for."""
+    x1, x2 = batches(x1, x2, matched=matched)
+    image = x1.ndim == 4
+    pixels = ("hw", "ij", "hiwj") if pixel_pairs else ("hw", "hw", "hw")
+    first, second, out = pixels if image else ("", "", "")
+
+    def products(x, y, a, b, ab):
+        formula = f"{a}{first}c,{b}{second}c->{ab}{out}"
+        return jnp.einsum(formula, x, y, precision="highest") / x1.shape[-1]
+
+    own1 = None if x2 is None and not matched else products(x1, x1, "n", "n", "n")
+    own2 = None if x2 is None else products(x2, x2, "n", "n", "n")
+    if matched:
+        nngp = own1 if x2 is None else products(x1, x2, "n", "n", "n")
+        pairs = "matched"
+    elif x2 is None:
+        if image and pixel_pairs:
+            nngp = products(*folded_pairs(x1), "nm", "nm", "nm")
+        else:
+            nngp = fold(products(x1, x1, "n", "m", "nm"))
+        pairs = "folded"
+    else:
+        nngp, pairs = products(x1, x2, "n", "m", "nm"), "all"
+    return data_kernels(nngp, x1.shape[1:], pairs, own1=own1, own2=own2)
+
+
+def batches(x1: Any, x2: Any, *, matched: bool) -> tuple[Array, Array | None]:
+    """Both batches, checked, in one dtype.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -110,30 +162,19 @@ def begin(
             )
         dtype = jnp.result_type(x1, x2)
         x1, x2 = x1.astype(dtype), x2.astype(dtype)
-    image = x1.ndim == 4
-    pixels = ("hw", "ij", "hiwj") if pixel_pairs else ("hw", "hw", "hw")
-    first, second, out = pixels if image else ("", "", "")
+    return x1, x2
 
-    def products(x, y, a, b, ab):
-        formula = f"{a}{first}c,{b}{second}c->{ab}{out}"
-        return jnp.einsum(formula, x, y, precision="highest") / x1.shape[-1]
 
-    own1 = None if x2 is None and not matched else products(x1, x1, "n", "n", "n")
-    own2 = None if x2 is None else products(x2, x2, "n", "n", "n")
-    if matched:
-        nngp = own1 if x2 is None else products(x1, x2, "n", "n", "n")
-        pairs = "matched"
-    elif x2 is None:
-        if image and pixel_pairs:
-            nngp = products(*_folded_vectors(x1, len(x1)), "nm", "nm", "nm")
-        else:
-            nngp = _fold(products(x1, x1, "n", "m", "nm"))
-        pairs = "folded"
-    else:
-        nngp, pairs = products(x1, x2, "n", "m", "nm"), "all"
-    assert nngp is not None
+def data_kernels(nngp: Any, shape: tuple[int, ...], pairs: str, **rest) -> Kernels:
+    """Kernels before the first layer: ``ntk`` is None, for zero."""
+    nothing: Any = None
     return Kernels(
-        nngp, jnp.zeros_like(nngp), own1, own2, x1.shape[1:], False, False, pairs
+        nngp,
+        nothing,
+        shape=shape,
+        gaussian=False,
+        pairs=pairs,
+        **rest,
     )
 
 
@@ -144,18 +185,9 @@ def pixel_axes(kernels: Kernels) -> int:
 
 def each(kernels: Kernels, function, **changes) -> Kernels:
     """The same linear map of all covariances."""
-
-    def of(array):
-        return None if array is None else function(array)
-
-    return replace(
-        kernels,
-        nngp=function(kernels.nngp),
-        ntk=function(kernels.ntk),
-        own1=of(kernels.own1),
-        own2=of(kernels.own2),
-        **changes,
-    )
+    parts = {name: getattr(kernels, name) for name in ("nngp", "ntk", "own1", "own2")}
+    mapped = {k: None if a is None else function(a) for k, a in parts.items()}
+    return replace(kernels, **mapped, **changes)
 
 
 def same_pixels(kernels: Kernels) -> Kernels:
@@ -163,23 +195,30 @@ def same_pixels(kernels: Kernels) -> Kernels:
     return each(kernels, _same_pixels) if pixel_axes(kernels) == 4 else kernels
 
 
-def variances(kernels: Kernels) -> tuple[Array, Array]:
-    """Variances of both sides of each entry of ``nngp``, to be broadcast with it."""
-    pixels = pixel_axes(kernels)
-    if kernels.pairs == "folded":
-        own = _diagonal(kernels.nngp)
-        own = _same_pixels(own) if pixels == 4 else own
-        v1, v2 = _folded_vectors(own, len(own))
+def gaussians(kernels: Kernels) -> tuple[Array, Array, Array]:
+    """Covariances, and variances of both sides of each, which broadcast with them."""
+    pixels, covariances = pixel_axes(kernels), kernels.nngp
+    memory = kernels.variances
+    if memory is not None and memory.given is not None:
+        v1, v2 = next(memory.given)
+    elif kernels.pairs == "folded":
+        own = own_variances(diagonal_of(covariances), pixels)
+        v1, v2 = folded_pairs(own)
     else:
         assert kernels.own1 is not None
-        own2 = kernels.own1 if kernels.own2 is None else kernels.own2
-        v1, v2 = own_variances(kernels.own1, pixels), own_variances(own2, pixels)
+        v1 = v2 = own_variances(kernels.own1, pixels)
+        if memory is not None:
+            memory.kept.append(v1)
+        if kernels.own2 is not None:
+            v2 = own_variances(kernels.own2, pixels)
         if kernels.pairs == "all":
             v1, v2 = v1[:, None], v2[None]
     if pixels == 4:
         v1 = jnp.expand_dims(v1, (-3, -1))
         v2 = jnp.expand_dims(v2, (-4, -2))
-    return v1, v2
+    if memory is not None and memory.same is not None:
+        covariances = jnp.where(own_mask(kernels), v1, covariances)
+    return covariances, v1, v2
 
 
 def own_variances(own: Array, pixels: int) -> Array:
@@ -188,15 +227,25 @@ def own_variances(own: Array, pixels: int) -> Array:
 
 
 def own_mask(kernels: Kernels) -> Array:
-    """Where an entry of ``nngp`` is an example with itself; to be broadcast."""
+    """Where ``nngp`` is of an example with itself, at one pixel; to be broadcast."""
+    pixels, shape = pixel_axes(kernels), kernels.nngp.shape
+    memory = kernels.variances
     if kernels.pairs == "folded":
-        shape = kernels.nngp.shape[:2]
-        row, column = _iota(shape, 0), _iota(shape, 1)
-        mask = (column == row) | (column == row + 1)
+        mask = on_diagonal(shape[:2])
+    elif memory is not None and memory.given is not None:
+        mask = jnp.zeros((1,), bool) if memory.same is None else memory.same
     else:
         alone = kernels.pairs == "matched" and kernels.own2 is None
-        mask = jnp.full((1,) * (kernels.nngp.ndim - pixel_axes(kernels)), alone)
-    return jnp.expand_dims(mask, tuple(range(-pixel_axes(kernels), 0)))
+        mask = jnp.full((1,) * (len(shape) - pixels), alone)
+    mask = jnp.expand_dims(mask, tuple(range(mask.ndim, mask.ndim + pixels)))
+    return mask & same_pixel(mask.ndim, shape[-4:]) if pixels == 4 else mask
+
+
+def same_pixel(rank: int, shape: tuple[int, ...]) -> Array:
+    """``(..., h, h, w, w)``: True where both pixels are one."""
+    shape = (*(1,) * (rank - 4), *shape)
+    h, h2, w, w2 = (iota(shape, rank - i) for i in (4, 3, 2, 1))
+    return (h == h2) & (w == w2)
 
 
 def folded(kernels: Kernels) -> Kernels:
@@ -207,25 +256,27 @@ def folded(kernels: Kernels) -> Kernels:
     """
     if kernels.pairs != "all" or kernels.own2 is not None:
         return kernels
-    nngp, ntk = kernels.nngp, kernels.ntk
+    nngp, ntk = kernels
     if jnp.ndim(nngp) < 2 or nngp.shape[0] != nngp.shape[1] or nngp.shape != ntk.shape:
         raise ValueError(
             "nngp and ntk must be (n, n, ...) where own2 is None, "
             f"got {jnp.shape(nngp)}, {jnp.shape(ntk)}"
         )
-    return replace(kernels, nngp=_fold(nngp), ntk=_fold(ntk), own1=None, pairs="folded")
+    return replace(kernels, nngp=fold(nngp), ntk=fold(ntk), own1=None, pairs="folded")
 
 
 def unfolded(kernels: Kernels) -> Kernels:
     """The public arrangement of `folded` kernels; others as they are."""
+    if kernels.ntk is None:
+        kernels = replace(kernels, ntk=jnp.zeros_like(kernels.nngp))
     if kernels.pairs != "folded":
         return kernels
     pixels = pixel_axes(kernels)
     return replace(
         kernels,
-        nngp=_unfold(kernels.nngp, pixels),
-        ntk=_unfold(kernels.ntk, pixels),
-        own1=_diagonal(kernels.nngp),
+        nngp=unfold(kernels.nngp, pixels),
+        ntk=unfold(kernels.ntk, pixels),
+        own1=diagonal_of(kernels.nngp),
         pairs="all",
     )
 
@@ -250,60 +301,3 @@ def _batch(name, x):
 def _same_pixels(array):
     array = jnp.diagonal(array, axis1=-4, axis2=-3)  # (..., w, w, h)
     return jnp.diagonal(array, axis1=-3, axis2=-2)
-
-
-def _iota(shape, axis):
-    return lax.broadcasted_iota(jnp.int32, shape, axis)
-
-
-def _upper(half, rank):
-    """Where `folded` rows hold row a, not row n - 1 - a, of the upper triangle."""
-    shape = (half[0], half[1])
-    mask = _iota(shape, 1) > _iota(shape, 0)
-    return jnp.expand_dims(mask, tuple(range(2, rank)))
-
-
-def _fold(full):
-    n = full.shape[0]
-    half = (n + 1) // 2
-    none = ((0, 0),) * (full.ndim - 2)
-    top = jnp.pad(full[:half], ((0, 0), (1, 0), *none))
-    bottom = jnp.pad(full[n - half :][::-1, ::-1], ((0, 0), (0, 1), *none))
-    return jnp.where(_upper(top.shape, full.ndim), top, bottom)
-
-
-def _unfold(half, pixels):
-    n = half.shape[1] - 1
-    odd = n % 2
-    bottom = half[::-1, :n][odd:, ::-1]
-    upper = jnp.concatenate([half[:, 1:], bottom])
-    lower = upper.swapaxes(0, 1)
-    if pixels == 4:
-        lower = lower.swapaxes(-4, -3).swapaxes(-2, -1)
-    above = _iota((n, n), 0) <= _iota((n, n), 1)
-    return jnp.where(jnp.expand_dims(above, tuple(range(2, half.ndim))), upper, lower)
-
-
-def _diagonal(half):
-    """``(n, ...)``: each example with itself."""
-    n = half.shape[1] - 1
-
-    def along(array):
-        return jnp.moveaxis(jnp.diagonal(array), -1, 0)
-
-    return jnp.concatenate([along(half[:, 1:]), along(half)[::-1][n % 2 :]])
-
-
-def _folded_vectors(v, n):
-    """Both sides of each pair, from ``(n, ...)``."""
-    half = (n + 1) // 2
-    none = ((0, 0),) * (v.ndim - 1)
-    backwards = v[::-1]
-    upper = _upper((half, n + 1), v.ndim + 1)
-    first = jnp.where(upper, v[:half, None], backwards[:half, None])
-    second = jnp.where(
-        upper,
-        jnp.pad(v, ((1, 0), *none))[None],
-        jnp.pad(backwards, ((0, 1), *none))[None],
-    )
-    return first, second

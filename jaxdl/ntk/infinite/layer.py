@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.ntk.infinite.kernels import (
     Kernels,
@@ -14,6 +16,7 @@ from jaxdl.ntk.infinite.kernels import (
     same_pixels,
     unfolded,
 )
+from jaxdl.ntk.infinite.pairs import branches_of, map_branches, pair_by_pair
 from jaxdl.types import Array, Params
 
 Branches = Any
@@ -29,7 +32,9 @@ class Layer(NamedTuple):
         apply: ``apply(params, x, *, key=None) -> y`` of one example; without a key
             nothing is dropped.
         kernel: ``kernel(x1, x2=None) -> Kernels`` of two batches ``(n, ...)`` or one;
-            or ``kernel(kernels) -> Kernels`` of those of the layers before.
+            or ``kernel(kernels) -> Kernels`` of those of the layers before. One made
+            by hand gets the latter only; it should change them by
+            ``dataclasses.replace``, and ``own1`` and ``own2`` may be None.
     """
 
     init: Callable[..., Params]
@@ -45,10 +50,12 @@ class KernelFunction:
         transform: ``transform(kernels, pixel_pairs) -> kernels``; the second argument
             says whether layers that follow need the covariances of different pixels.
         needs_pixel_pairs: From that to whether this layer needs them.
+        flattens: Whether an image is flattened before anything else.
     """
 
     transform: Callable[[Branches, bool], Branches]
     needs_pixel_pairs: Callable[[bool], bool]
+    flattens: bool = False
 
     def __call__(self, x1: Any, x2: Any = None) -> Any:
         """Kernels of two batches, or of what the layers before hand on.
@@ -59,22 +66,37 @@ class KernelFunction:
         if _are_kernels(x1):
             if x2 is not None:
                 raise ValueError("x2 must be None where x1 are Kernels")
-            x1 = _map(folded, x1)
-            out = step(self, x1, any(pixel_axes(k) == 4 for k in _leaves(x1)))
+            x1 = map_branches(folded, x1)
+            out = step(self, x1, any(pixel_axes(k) == 4 for k in branches_of(x1)))
         else:
-            needed = self.needs_pixel_pairs(False)
-            out = step(self, begin(x1, x2, pixel_pairs=needed), False)
-        return _map(unfolded, out)
+            out = from_data(self, x1, x2)
+        return map_branches(unfolded, out)
 
 
 def step(kernel: Callable[..., Any], kernels: Branches, pixel_pairs: bool) -> Branches:
     """One layer's kernels, with covariances of different pixels only while needed."""
     if not isinstance(kernel, KernelFunction):
-        return _map(folded, kernel(_map(unfolded, kernels)))
+        return map_branches(folded, kernel(map_branches(unfolded, kernels)))
     if not kernel.needs_pixel_pairs(pixel_pairs):
-        kernels = _map(same_pixels, kernels)
+        kernels = map_branches(same_pixels, kernels)
     out = kernel.transform(kernels, pixel_pairs)
-    return out if pixel_pairs else _map(same_pixels, out)
+    return out if pixel_pairs else map_branches(same_pixels, out)
+
+
+def from_data(
+    kernel: KernelFunction, x1: Any, x2: Any, *, matched: bool = False
+) -> Branches:
+    """Kernels of two batches, or of one, folded if not matched."""
+    pixel_pairs = kernel.needs_pixel_pairs(False)
+
+    def network(kernels):
+        return step(kernel, kernels, False)
+
+    if kernel.flattens:
+        x1, x2 = _flat(x1), _flat(x2)
+    if np.ndim(x1) == 4:
+        return pair_by_pair(network, x1, x2, matched=matched, pixel_pairs=pixel_pairs)
+    return network(begin(x1, x2, matched=matched))
 
 
 def needs_pixel_pairs(kernel: Callable[..., Any], after: bool) -> bool:
@@ -87,22 +109,27 @@ def needs_pixel_pairs(kernel: Callable[..., Any], after: bool) -> bool:
 def without_parameters(
     function: Callable[[Array], Any],
     transform: Callable[[Kernels], Branches],
-    check: Callable[[tuple[int, ...]], object] = lambda _: None,
+    check: Callable[[tuple[int, ...]], object] | None = None,
     needs: Callable[[bool], bool] = lambda after: after,
+    flattens: bool = False,
 ) -> Layer:
     """A layer that draws nothing."""
 
     def init(key, input_shape, dtype=float):
         del key, dtype
-        check(tuple(input_shape))
+        if check is not None:
+            check(tuple(input_shape))
         return ()
 
     def apply(params, x, *, key=None):
         del params, key
-        check(x.shape)
+        if check is not None:
+            check(x.shape)
         return function(x)
 
-    return Layer(init, apply, KernelFunction(lambda k, _: transform(k), needs))
+    return Layer(
+        init, apply, KernelFunction(lambda k, _: transform(k), needs, flattens)
+    )
 
 
 def shapes_of(out: Any) -> Any:
@@ -125,11 +152,5 @@ def _are_kernels(x):
     return isinstance(x, Kernels)
 
 
-def _leaves(kernels):
-    return jax.tree.leaves(kernels, is_leaf=lambda k: isinstance(k, Kernels))
-
-
-def _map(function, kernels):
-    if isinstance(kernels, Kernels):
-        return function(kernels)
-    return tuple(_map(function, k) for k in kernels)
+def _flat(x):
+    return jnp.reshape(x, (len(x), -1)) if x is not None and np.ndim(x) == 4 else x

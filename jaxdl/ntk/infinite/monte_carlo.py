@@ -96,7 +96,7 @@ def monte_carlo_kernel(
         zeros = jnp.zeros(shape, jnp.result_type(x1, float))
         start = ((zeros, zeros), (zeros, zeros))
         (mean, squares), _ = jax.lax.scan(one, start, jnp.arange(n))
-        scale = math.inf if n == 1 else 1 / (n * (n - 1))
+        scale = math.nan if n == 1 else 1 / (n * (n - 1))
         errors = [jnp.sqrt(q * scale) for q in squares]
         return MonteCarloKernels(*mean, *errors)
 

@@ -139,15 +139,10 @@ def test_folding_is_undone(n, pixels):
     np.testing.assert_array_equal(back.own1, k[np.arange(n), np.arange(n)])
 
 
-@pytest.mark.parametrize("parameterization", ["ntk", "standard"])
-def test_finite_network(parameterization):
-    network = serial(
-        dense(128, w_std=W, b_std=B, parameterization=parameterization),
-        relu(),
-        dense(128, w_std=W, b_std=B, parameterization=parameterization),
-        erf(),
-        dense(20, parameterization=parameterization),
-    )
+def test_finite_network_in_the_standard_parameterization():
+    wide = dense(80, w_std=W, b_std=B, parameterization="standard")
+    last = dense(12, parameterization="standard")
+    network = serial(wide, relu(), wide, erf(), last)
     sample = infinite.monte_carlo_kernel(*network[:2], jax.random.key(1), 60)
     means, want = jax.jit(sample)(X1, X2[:3]), network.kernel(X1, X2[:3])
     for got, error, exact in (
@@ -155,9 +150,9 @@ def test_finite_network(parameterization):
         (means.ntk, means.ntk_error, want.ntk),
     ):
         # 4 standard errors, and a bias of order 1 / width.
-        slack = 4 * error + 2 / 128 * np.abs(exact).max()
+        slack = 4 * error + 2 / 80 * np.abs(exact).max()
         assert np.all(np.abs(got - exact) < slack)
-        assert np.all(error < 0.1 * np.abs(exact).max())
+        assert np.all(error < 0.12 * np.abs(exact).max())
 
 
 def test_standard_parameterization_in_numbers():
