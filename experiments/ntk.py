@@ -5,7 +5,8 @@ in training, and its training follows the linearization at the start, whatever t
 The kernel's change falls about as 1 / width, faster than the proven bound. The scale of
 the outputs leads from lazy training, which kernels describe, to rich training, where
 the kernel turns towards the labels. On digits the infinite network errs less often than
-a finite one. Kernels from structure cost less than from Jacobians.
+a finite one. With convolutions it is the same. Kernels from structure cost less than
+from Jacobians.
 
 Source: Jacot et al. (2018), https://arxiv.org/abs/1806.07572; Lee et al. (2019),
 https://arxiv.org/abs/1902.06720; Dyer and Gur-Ari (2019),
@@ -29,6 +30,7 @@ from experiments import (
     _ntk_cost,
     _ntk_curves,
     _ntk_digits,
+    _ntk_images,
     _ntk_limit,
     _ntk_scale,
     _parts,
@@ -50,6 +52,7 @@ class Config:
     curves: _ntk_curves.Config = field(default_factory=_ntk_curves.Config)
     scale: _ntk_scale.Config = field(default_factory=_ntk_scale.Config)
     digits: _ntk_digits.Config = field(default_factory=_ntk_digits.Config)
+    images: _ntk_images.Config = field(default_factory=_ntk_images.Config)
     cost: _ntk_cost.Config = field(default_factory=_ntk_cost.Config)
 
     def __post_init__(self):
@@ -69,6 +72,9 @@ PRESETS = {
         ),
         scale=_ntk_scale.Config(width=256, seeds=16),
         digits=_ntk_digits.Config(width=256, steps=4000, seeds=10),
+        images=_ntk_images.Config(
+            rows=1797, channels=64, block_size=200, few=32, seeds=16
+        ),
         cost=_ntk_cost.Config(
             n=(16, 32, 64, 128), k=(1, 2, 4, 8, 16), width=(64, 128, 256, 512, 1024)
         ),
@@ -85,6 +91,7 @@ class Result:
     curves: _ntk_curves.Result
     scale: _ntk_scale.Result
     digits: _ntk_digits.Result
+    images: _ntk_images.Result
     cost: _ntk_cost.Result
 
 
@@ -94,6 +101,7 @@ PARTS = {
     "curves": _ntk_curves,
     "scale": _ntk_scale,
     "digits": _ntk_digits,
+    "images": _ntk_images,
     "cost": _ntk_cost,
 }
 
