@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments._figures import BLUE, GRAY, PALETTE, SKY, Plot, band, figure
@@ -13,8 +12,8 @@ from experiments._findings import Finding, at_most, between
 from experiments._ntk_network import (
     check_ascending,
     check_rows,
+    descend,
     draws,
-    flow,
     mean_loss,
     network,
     one_hot,
@@ -22,13 +21,13 @@ from experiments._ntk_network import (
     rows,
     trend,
 )
-from jaxdl import losses
+from jaxdl import losses, optim
 from jaxdl.ntk import empirical_ntk
 
 
 @dataclass(frozen=True)
 class Config:
-    """Gradient flow on the squared error, digits of a few classes, float32.
+    """Gradient descent on the squared error, digits of a few classes, float32.
 
     The outputs at the start are subtracted, so that all networks start at zero.
     """
@@ -39,12 +38,12 @@ class Config:
     """Which digits."""
     n_train: int = 16
     """Training rows, on which the kernel is measured."""
-    step: float = 0.5
-    """Time of a step of the flow."""
-    looks: int = 3
-    """Measurements, at times that double up to the last one."""
-    first: int = 2
-    """Steps up to the first measurement."""
+    rate: float = 0.25
+    """Learning rate; time is rate times updates."""
+    every: int = 4
+    """Updates between measurements."""
+    looks: int = 4
+    """Measurements."""
     seeds: int = 20
     """Draws of initial weights."""
     small: float = 0.02
@@ -58,12 +57,12 @@ class Config:
         """
         check_ascending("change.widths", self.widths)
         check_rows("change", self.classes, self.n_train, 2)
-        for name, least in (("looks", 2), ("first", 1), ("seeds", 2)):
+        for name, least in (("looks", 2), ("every", 1), ("seeds", 2)):
             if getattr(self, name) < least:
                 raise ValueError(
                     f"change.{name} must be >= {least}, got {getattr(self, name)}"
                 )
-        for name in ("step", "small"):
+        for name in ("rate", "small"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(
                     f"change.{name} must be positive, got {getattr(self, name)}"
@@ -83,9 +82,9 @@ class Result:
 
 def work(config: Config) -> float:
     """Seconds this takes, roughly, on two cores."""
-    steps = config.first * 2 ** (config.looks - 1)
+    steps = config.every * config.looks
     size = sum(64 * w + w * w for w in config.widths)
-    flops = 24 * config.seeds * config.n_train * steps * size
+    flops = 6 * config.seeds * config.n_train * steps * size
     return 1.5 * len(config.widths) + flops / 4e10
 
 
@@ -105,7 +104,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         tick(1 / len(config.widths))
     return Result(
         widths=np.array(config.widths),
-        times=config.step * config.first * 2.0 ** np.arange(config.looks),
+        times=config.rate * config.every * (1 + np.arange(config.looks)),
         change=np.stack(change),
         loss=np.stack(loss),
         small=config.small,
@@ -125,14 +124,15 @@ def _train(config, apply, params, x, y):
         def objective(params):
             return mean_loss(apply, losses.squared_error, params, x, targets)
 
-        first, start = kernel(params), objective(params)
-        changes, seen = [], [start]
-        for look in range(config.looks):
-            every = config.first * 2 ** max(look - 1, 0)
-            _, params = flow(objective, objective, params, config.step, every, 1)
-            changes.append(relative(kernel(params), first))
-            seen.append(objective(params))
-        return jnp.stack(changes), jnp.stack(seen)
+        first = kernel(params)
+
+        def measure(params):
+            return relative(kernel(params), first), objective(params)
+
+        optimizer = optim.sgd(config.rate)
+        looks = (config.every, config.looks)
+        (change, loss), _ = descend(objective, measure, params, optimizer, *looks)
+        return change[1:], loss
 
     return jax.lax.map(one, params)
 
@@ -253,7 +253,7 @@ def plot(result: Result) -> Plot:
     return Plot(
         drawn,
         caption="Relative change of the tangent kernel, |K(t) - K(0)| / |K(0)|, under "
-        "gradient flow on the squared error: median and range over "
+        "gradient descent on the squared error: median and range over "
         f"{result.change.shape[2]} initializations. Left: against width; gray: slopes "
         "of -1 and, as the bound has it, -1/2. Right: against time; dashed: "
         f"{result.small:g}.",

@@ -22,11 +22,11 @@ COLORS = {"jacobian": VERMILLION, "products": GREEN, "structured": BLUE}
 class Config:
     """Full kernels of one batch, compiled, in float32; one axis varies at a time."""
 
-    n: tuple[int, ...] = (8, 16, 32)
-    """Examples, ascending; the middle one where others vary."""
-    k: tuple[int, ...] = (2, 4, 8)
+    n: tuple[int, ...] = (8, 32)
+    """Examples, ascending; the middle one, or the upper, where others vary."""
+    k: tuple[int, ...] = (2, 8)
     """Outputs, likewise."""
-    width: tuple[int, ...] = (64, 128, 256)
+    width: tuple[int, ...] = (64, 256)
     """Units of both hidden layers, likewise."""
     repeats: int = 3
     """Measurements, of which the shortest counts."""

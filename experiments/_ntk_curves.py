@@ -194,17 +194,25 @@ def one_hot_of(labels: ArrayLike, classes: int) -> jax.Array:
 
 def _predict(config, which, kernel, picked, start, times) -> Outputs:
     """Outputs at each look, by the linearized network."""
+    with jax.enable_x64(True):
+        outputs = _linearized(config, which, kernel, picked.y_train, start, times)
+        return Outputs(*map(np.asarray, outputs))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _linearized(config, which, kernel, labels, start, times):
     on_train, to_test = kernel
     if which == 0:
         predict = gradient_descent_mse(
             on_train,
-            one_hot(picked.y_train, len(config.classes)),
+            one_hot_of(labels, len(config.classes)),
             learning_rate=config.rate,
             momentum=config.momentum,
         )
+        times = times.astype(int)
     else:
-        predict = gradient_flow(losses.cross_entropy, on_train, picked.y_train)
-    return Outputs(*map(np.asarray, predict(times, *start, to_test)))
+        predict = gradient_flow(losses.cross_entropy, on_train, labels)
+    return predict(times, *start, to_test)
 
 
 def _compare(which, picked, actual, guesses):

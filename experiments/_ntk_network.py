@@ -187,20 +187,23 @@ def flow(
     Returns:
         As `descend`.
     """
-    slope = jax.grad(objective)
+    # Stage by stage, so that the gradient is compiled once.
+    stages = (jnp.array([0.0, 0.5, 0.5, 1.0]), jnp.array([1.0, 2.0, 2.0, 1.0]) / 6)
 
     def moved(params, change, time):
         return jax.tree.map(lambda p, c: p - time * c, params, change)
 
     def advance(params, _):
-        a = slope(params)
-        b = slope(moved(params, a, step / 2))
-        c = slope(moved(params, b, step / 2))
-        d = slope(moved(params, c, step))
-        change = jax.tree.map(
-            lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, a, b, c, d
-        )
-        return moved(params, change, step), None
+        def stage(carry, numbers):
+            slope, total = carry
+            ahead, weight = numbers
+            slope = jax.grad(objective)(moved(params, slope, step * ahead))
+            total = jax.tree.map(lambda t, s: t + weight * s, total, slope)
+            return (slope, total), None
+
+        zero = jax.tree.map(jnp.zeros_like, params)
+        (_, total), _ = jax.lax.scan(stage, (zero, zero), stages)
+        return moved(params, total, step), None
 
     def look(params, _):
         params, _ = jax.lax.scan(advance, params, length=every)
@@ -249,6 +252,6 @@ def trend(sizes: ArrayLike, values: np.ndarray) -> Trend:
     return Trend(slopes.mean(), slopes.mean() - half, slopes.mean() + half)
 
 
-def relative(a: jax.Array | np.ndarray, b: jax.Array | np.ndarray) -> jax.Array:
-    """``|a - b| / |b|`` in the Frobenius norm."""
-    return jnp.linalg.norm(jnp.ravel(a - b)) / jnp.linalg.norm(jnp.ravel(b))
+def relative(a: Any, b: Any) -> Any:
+    """``|a - b| / |b|`` in the Frobenius norm, of NumPy's arrays or of JAX's."""
+    return (((a - b) ** 2).sum() / (b**2).sum()) ** 0.5

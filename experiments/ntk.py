@@ -65,13 +65,15 @@ PRESETS = {
     "full": Config(
         limit=_ntk_limit.Config(widths=(32, 64, 128, 256, 512, 1024, 2048), seeds=50),
         change=_ntk_change.Config(
-            widths=(32, 64, 128, 256, 512, 1024, 2048), n_train=32, seeds=20
+            widths=(32, 64, 128, 256, 512, 1024, 2048), n_train=32, seeds=30
         ),
         curves=_ntk_curves.Config(
             widths=(32, 64, 128, 256, 512, 1024), n_train=32, n_test=64, seeds=16
         ),
         scale=_ntk_scale.Config(width=256, seeds=16),
-        digits=_ntk_digits.Config(width=256, steps=4000, seeds=10),
+        digits=_ntk_digits.Config(
+            sizes=(50, 100, 200, 400, 800), width=256, steps=4000, seeds=10
+        ),
         images=_ntk_images.Config(
             rows=1797, channels=64, block_size=200, few=32, seeds=16
         ),

@@ -23,7 +23,7 @@ from jaxdl import optim
 pytest.importorskip("diffrax")
 
 LIMIT = _ntk_limit.Config(widths=(4, 8), n=5, seeds=3)
-CHANGE = _ntk_change.Config(widths=(4, 8), n_train=6, looks=2, first=1, seeds=2)
+CHANGE = _ntk_change.Config(widths=(4, 8), n_train=6, looks=2, every=2, seeds=2)
 CURVES = _ntk_curves.Config(
     widths=(4, 16), n_train=5, n_test=4, every=2, looks=3, seeds=2
 )
@@ -151,7 +151,7 @@ def test_the_distance_of_a_draw_is_replayed(result):
     np.testing.assert_allclose(result.limit.distance[1, 2], want, rtol=1e-4)
 
 
-def test_a_change_is_replayed_with_small_steps(result):
+def test_a_change_is_replayed(result):
     row_key, init_key = jax.random.split(jax.random.split(KEY, 7)[1])
     picked = _ntk_network.rows(row_key, CHANGE.classes, 6, 2)
     layer = _ntk_network.network(8, 3)
@@ -165,18 +165,18 @@ def test_a_change_is_replayed_with_small_steps(result):
         def loss(w):
             return jnp.sum(jnp.square(outputs(w, picked.x_train) - target)) / 12
 
-        return w - 0.005 * jax.grad(loss)(w)
+        return w - 0.25 * jax.grad(loss)(w)
 
     def kernel(w):
         j = flat_jacobian(layer, unravel(w), picked.x_train)
         return np.einsum("iap,jap->ij", j, j)
 
     first = kernel(flat)
-    for _ in range(200):
+    for _ in range(4):
         flat = step(flat)
     want = np.linalg.norm(kernel(flat) - first) / np.linalg.norm(first)
     assert result.change.times[-1] == 1.0
-    np.testing.assert_allclose(result.change.change[1, -1, 1], want, rtol=0.02)
+    np.testing.assert_allclose(result.change.change[1, -1, 1], want, rtol=1e-3)
 
 
 def test_curves_start_together_and_the_error_is_that_of_outputs(result):
@@ -355,9 +355,9 @@ CHANGES = {
         {"widths": (4, 6)},
         {"classes": (1, 2)},
         {"n_train": 7},
-        {"step": 0.4},
+        {"rate": 0.2},
         {"looks": 3},
-        {"first": 2},
+        {"every": 3},
         {"seeds": 3},
         {"small": 0.1},
     ],
@@ -439,7 +439,7 @@ def test_no_setting_is_left_untested():
         (lambda: _ntk_limit.Config(seeds=1), r"limit\.seeds"),
         (lambda: _ntk_change.Config(classes=(3, 3)), r"change\.classes"),
         (lambda: _ntk_change.Config(looks=1), r"change\.looks"),
-        (lambda: _ntk_change.Config(step=0.0), r"change\.step"),
+        (lambda: _ntk_change.Config(rate=0.0), r"change\.rate"),
         (
             lambda: _ntk_curves.Config(n_test=1000),
             r"curves\.n_train and curves\.n_test must",
