@@ -376,6 +376,8 @@ def _plot_errors(result):
         panel.set(xscale="log", yscale="log", xlabel="width", title=name)
         panel.set_xticks(result.widths, [f"{w}" for w in result.widths], minor=False)
         panel.minorticks_off()
+        ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if t > result.error.min()]
+        panel.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes[0].set_ylabel("relative error of test outputs")
     axes[0].legend(fontsize=7)
     return Plot(

@@ -298,7 +298,7 @@ def plot(result: Result) -> Plot:
         panel.minorticks_off()
         ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if t > values.min()]
         panel.set_yticks(ticks, [f"{t:g}" for t in ticks])
-    axes[0].legend(fontsize=7)
+    axes[0].legend(fontsize=7, loc="lower left")
     last = result.error[:, -1].mean(1)
     return Plot(
         drawn,

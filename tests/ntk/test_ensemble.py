@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.ntk import ensemble_moments, gp_posterior, gradient_flow_mse
+from jaxdl.ntk import ensemble_moments, gp_posterior, gradient_flow_mse, infinite
 
 N, M, K = 4, 3, 2
 RNG = np.random.default_rng(4)
@@ -78,6 +78,17 @@ def test_only_the_last_layer_trained_is_bayesian_inference():
     np.testing.assert_allclose(
         np.asarray(got.covariance), np.asarray(covariance), atol=1e-9
     )
+
+
+def test_kernels_of_an_infinite_network_are_pairs():
+    layer = infinite.serial(infinite.dense(8), infinite.erf(), infinite.dense(1))
+    x = RNG.normal(size=(N + M, 5)).astype(np.float32)
+    both = layer.kernel(x[:N]), layer.kernel(x[N:], x[:N]), layer.kernel(x[N:])
+    got = ensemble_moments(2.0, both[0], Y, *both[1:])
+    pairs = [(np.asarray(k.nngp), np.asarray(k.ntk)) for k in both]
+    want = ensemble_moments(2.0, pairs[0], Y, *pairs[1:])
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def _spread(t, nngp, ntk):
