@@ -77,7 +77,7 @@ class Result:
     times: np.ndarray  # (t,)
     change: np.ndarray  # (w, t, s) |K(t) - K(0)| / |K(0)|
     loss: np.ndarray  # (w, t + 1, s) the loss, from time 0 on
-    small: float
+    counts_as_small: float
 
 
 def work(config: Config) -> float:
@@ -107,7 +107,7 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         times=config.rate * config.every * (1 + np.arange(config.looks)),
         change=np.stack(change),
         loss=np.stack(loss),
-        small=config.small,
+        counts_as_small=config.small,
     )
 
 
@@ -143,7 +143,7 @@ def limit_of_small(result: Result) -> float:
     Between two neighbours on a line in log-log, or on the line of the two
     nearest beyond the ends.
     """
-    change = np.log(np.median(result.change[:, -1], axis=1) / result.small)
+    change = np.log(np.median(result.change[:, -1], axis=1) / result.counts_as_small)
     x = np.log(result.widths)
     below = np.flatnonzero(change < 0)
     i = np.clip(below[0] if len(below) else len(x) - 1, 1, len(x) - 1)
@@ -178,7 +178,7 @@ def check(result: Result) -> list[Finding]:
             source="Lee et al. (2019), theorem 2.1, https://arxiv.org/abs/1902.06720",
         ),
         between(
-            f"change: it stops being small ({result.small:g}) below a width among "
+            f"change: it stops being small ({result.counts_as_small:g}) below a width among "
             f"those tried: width where it is that at time {t:g}",
             low=result.widths[0],
             high=result.widths[-1],
@@ -243,7 +243,7 @@ def plot(result: Result) -> Plot:
             marker="o",
             label=f"width {result.widths[row]}",
         )
-    right.axhline(result.small, color=GRAY, lw=0.8, ls="--")
+    right.axhline(result.counts_as_small, color=GRAY, lw=0.8, ls="--")
     right.set(xscale="log", xlabel="time")
     right.set_xticks(result.times, [f"{t:g}" for t in result.times], minor=False)
     right.minorticks_off()
@@ -256,7 +256,7 @@ def plot(result: Result) -> Plot:
         "gradient descent on the squared error: median and range over "
         f"{result.change.shape[2]} initializations. Left: against width; gray: slopes "
         "of -1 and, as the bound has it, -1/2. Right: against time; dashed: "
-        f"{result.small:g}.",
+        f"{result.counts_as_small:g}.",
         alt="Relative change of the kernel against width, falling in straight lines "
         f"with slope {found.slope:.2f}, and against time, rising for each width and "
         "levelling off.",
