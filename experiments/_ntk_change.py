@@ -178,8 +178,8 @@ def check(result: Result) -> list[Finding]:
             source="Lee et al. (2019), theorem 2.1, https://arxiv.org/abs/1902.06720",
         ),
         between(
-            f"change: it stops being small ({result.counts_as_small:g}) below a width among "
-            f"those tried: width where it is that at time {t:g}",
+            f"change: it stops being small ({result.counts_as_small:g}) below a width "
+            f"among those tried: width where it is that at time {t:g}",
             low=result.widths[0],
             high=result.widths[-1],
             measured=limit_of_small(result),
