@@ -9,8 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdl.ntk.modes import Modes, check_square, concrete, decompose
-from jaxdl.ntk.precision import reverse_in_float64
 from jaxdl.ntk.response import PREDICTION, check_arguments, check_targets, respond
+from jaxdl.ntk.reverse_mode import reverse_in_float64
 from jaxdl.theory.domain import outside
 from jaxdl.theory.precision import float64, in_float64
 from jaxdl.types import Array, Scalar

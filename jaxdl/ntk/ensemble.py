@@ -18,8 +18,8 @@ from jaxdl.ntk.modes import (
     result_dtype,
 )
 from jaxdl.ntk.mse_flow import check_times
-from jaxdl.ntk.precision import reverse_in_float64
 from jaxdl.ntk.response import check_targets
+from jaxdl.ntk.reverse_mode import reverse_in_float64
 from jaxdl.theory.domain import outside
 from jaxdl.theory.precision import float64, in_float64
 from jaxdl.types import Array, Scalar

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.ntk.precision import reverse_in_float64
+from jaxdl.ntk.reverse_mode import reverse_in_float64
 from jaxdl.theory.precision import float64
 from jaxdl.types import Array, Scalar
 
