@@ -12,7 +12,7 @@ from jaxdl.ntk.response import PREDICTION, check_arguments, check_targets, respo
 from jaxdl.ntk.reverse_mode import reverse_in_float64
 from jaxdl.theory.domain import outside
 from jaxdl.theory.precision import float64, in_float64
-from jaxdl.types import Array, Scalar
+from jaxdl.types import Scalar
 
 
 @in_float64
