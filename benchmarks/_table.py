@@ -3,37 +3,63 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks._measure import Entry, Row, ratio
 
+Results = Sequence[tuple[Row, Sequence[Entry]]]
 
-def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
+
+class Floor(NamedTuple):
+    """The least that a row can take, as it was counted."""
+
+    seconds: float
+    note: str
+
+
+def table(
+    subject: str, rows: Results, floors: Mapping[str, Floor] | None = None
+) -> str:
     """A table: a line an entry, in the order of rows and then of time.
 
     Args:
         subject: Name of the tool whose ratios matter.
         rows: Rows with their entries.
+        floors: What to print above them, by the row's name.
 
     Returns:
         Markdown. The last columns compare an entry of the subject with the fastest
-        peer, and with the fastest that has a tolerance and so stops by itself; in bold
-        if that meets the row's target.
+        peer, and, if any has a tolerance and so stops by itself, with the fastest of
+        those; in bold if that meets the row's target. Peaks of memory have a column if
+        there are any.
     """
-    lines = [
-        "| row | tool | setting | median ms | least ms | answer | jaxdl / best peer "
-        "| jaxdl / best that stops by itself |",
-        "|---|---|---|---:|---:|---|---:|---:|",
-    ]
+    every = [entry for _, entries in rows for entry in entries]
+    peaks = any(entry.peak is not None for entry in every)
+    stops = any("tol" in (entry.setting or {}) for entry in every)
+    heads = ["row", "tool", "setting", "median ms", "least ms", "answer"]
+    heads += ["peak MB"] * peaks + [f"{subject} / best peer"]
+    heads += [f"{subject} / best that stops by itself"] * stops
+    right = ("ms", "MB", "peer", "itself")
+    rule = ["---:" if head.endswith(right) else "---" for head in heads]
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rule)}|"]
     for row, entries in rows:
         stopping = [entry for entry in entries if "tol" in (entry.setting or {})]
-        rivals = best_peer(subject, entries), best_peer(subject, stopping)
+        rivals = [best_peer(subject, entries), best_peer(subject, stopping)]
+        rivals = rivals[: 1 + stops]
         title = row.title
+        if floors and row.name in floors:
+            floor = floors[row.name]
+            ends = " |" * (1 + peaks + stops)
+            lines.append(
+                f"| {title} | (floor) |  | {_ms(floor.seconds)} |  | {floor.note} |{ends}"
+            )
+            title = ""
         for entry in sorted(entries, key=lambda entry: entry.median):
             if entry.seconds:
                 times = f"{_ms(entry.median)} | {_ms(min(entry.seconds))}"
             else:
                 times = "- | -"
-            comparisons = ["", ""]
+            comparisons = [""] * len(rivals)
             if entry.tool.name == subject and entry.seconds:
                 comparisons = [_comparison(entry, rival, row) for rival in rivals]
             setting = ", ".join(
@@ -45,6 +71,9 @@ def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
                 ]
             )
             note = entry.note.replace("|", "\\|")
+            if peaks:
+                megabytes = "-" if entry.peak is None else f"{entry.peak / 1e6:.0f}"
+                comparisons = [megabytes, *comparisons]
             lines.append(
                 f"| {title} | {entry.tool.name} | {setting} | {times} | {note} "
                 f"| {' | '.join(comparisons)} |"
