@@ -107,10 +107,10 @@ def time_in_turns(
 ) -> None:
     """Time each entry once a round, so that all of them meet the same noise.
 
-    Each round starts one entry further on, and has a seed of its own. If every process
-    runs on one core, the processor's time is what the clock shows when nobody else is
-    there, and stays that when somebody is; on several cores it is the clock that counts.
-    A call of more than `SLOW` seconds counts as it was when the setting was tried.
+    Each round starts one entry further on, and has a seed of its own. On one core the
+    processor's time is what the clock shows when nobody else is there, and stays that
+    when somebody is; on several cores it is the clock that counts. A call of more than
+    `SLOW` seconds counts as it was when the setting was tried.
 
     Args:
         entries: With settings; their times are written here.

@@ -41,9 +41,7 @@ class Worker:
         clock: Which of the times it tells counts: the processor's on one core.
     """
 
-    def __init__(
-        self, tool: Tool, problem: Path, cores: Sequence[int], folder: Path
-    ):
+    def __init__(self, tool: Tool, problem: Path, cores: Sequence[int], folder: Path):
         """Say what to start; nothing is started yet.
 
         Args:

@@ -1,6 +1,7 @@
 """The command line of all benchmarks, and a run from problem to table."""
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -143,8 +144,8 @@ def parse(benchmark: Benchmark, words: Sequence[str] | None) -> argparse.Namespa
         type=_positive,
         default=1,
         metavar="N",
-        help="how many cores a tool has; with more than one the clock is read, which is "
-        "right on a quiet machine only (default: %(default)s)",
+        help="how many cores a tool has; with more than one the clock is read, "
+        "which is right on a quiet machine only (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -234,11 +235,21 @@ def run(
 
 def _truth(benchmark: Benchmark, reference: Worker, folder: Path) -> dict[str, Any]:
     """What the reference says, with what `Benchmark.judge_with` adds."""
-    file = folder / "truth.npz"
-    request = {"row": "truth", "setting": {"probes": 300}, "save": str(file)}
-    with bar(1, "reference in float64") as progress:
-        reference.ask(request, 10 * benchmark.limit)
-        progress.update(1)
+    file, stamp = folder / "truth.npz", folder / "truth.of"
+    code = (ROOT / benchmark.reference.module.replace(".", "/")).parent.glob("*.py")
+    digest = hashlib.sha256((folder / "problem.npz").read_bytes())
+    for path in sorted(code):
+        digest.update(path.read_bytes())
+    # Kept for the next run, while the problem and the code beside the reference are.
+    if not (
+        file.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest()
+    ):
+        stamp.unlink(missing_ok=True)
+        request = {"row": "truth", "setting": {"probes": 300}, "save": str(file)}
+        with bar(1, "reference in float64") as progress:
+            reference.ask(request, 10 * benchmark.limit)
+            progress.update(1)
+        stamp.write_text(digest.hexdigest())
     with np.load(file) as arrays:
         truth: dict[str, Any] = dict(arrays)
     if benchmark.judge_with is not None:

@@ -51,7 +51,8 @@ def table(
             floor = floors[row.name]
             ends = " |" * (1 + peaks + stops)
             lines.append(
-                f"| {title} | (floor) |  | {_ms(floor.seconds)} |  | {floor.note} |{ends}"
+                f"| {title} | (floor) |  | {_ms(floor.seconds)} |  "
+                f"| {floor.note} |{ends}"
             )
             title = ""
         for entry in sorted(entries, key=lambda entry: entry.median):

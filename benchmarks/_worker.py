@@ -118,7 +118,11 @@ def _peak(work: Any) -> int | None:
 
 
 def _status(name: str) -> int:
-    """A line of the process's status, in bytes."""
+    """A line of the process's status, in bytes.
+
+    Raises:
+        OSError: If there is none.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])

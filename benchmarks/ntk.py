@@ -127,8 +127,8 @@ def _row(name: str) -> Row:
 
 BENCHMARK = Benchmark(
     name="ntk",
-    description="Tangent kernels of a dense ReLU network (n=256), three convolutions of "
-    "64 channels with pooling, a pre-norm transformer block (32 tokens of width 64, 4 "
+    description="Tangent kernels of a dense ReLU network, three convolutions of 64 "
+    "channels with pooling, a pre-norm transformer block (32 tokens of width 64, 4 "
     "heads) and an LSTM (hidden 64), each with 10 outputs, between two sets of n "
     "examples, or of one with itself.",
     problem=problem.make,

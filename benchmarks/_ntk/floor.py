@@ -8,10 +8,11 @@ Operations are those of matrix products alone, an addition and a multiplication 
   head's own weights;
 - for each kernel of (a, b) used at p places of an example, the cheaper of: gradients of
   every example and output, 2 p a b, and their products, 2 a b for each pair of examples
-  and outputs; or the products of inputs, 2 p^2 a a pair of examples, and of slopes,
-  2 p^2 b a pair of examples and outputs. Outputs pair each with itself for a trace, each
-  with each for a full kernel. Where slopes are the head's weights times a mask, a
-  gradient is that of the mask times those weights: once an example, and once a pair;
+  and outputs; or the products of inputs, 2 p^2 a for each pair of examples, and of
+  slopes, 2 p^2 b for each pair of examples and outputs. Outputs pair each with itself
+  for a trace, each with each for a full kernel. Where slopes are the head's weights
+  times a mask, a gradient is that of the mask times those weights: counted once an
+  example, and its products once a pair of examples;
 - half the pairs, and one side, if the kernel is symmetric.
 
 Bytes are those of inputs, parameters and the result, and of every layer's inputs and
@@ -45,6 +46,9 @@ def uses(network: str) -> tuple[list[Use], float]:
     Returns:
         Its kernels below the head in their order, and operations of the forward pass
         that have no parameters.
+
+    Raises:
+        ValueError: If there is no such network.
     """
     if network == "mlp":
         return [Use(1, 784, 512, below=False), Use(1, 512, 512, top=True)], 0
@@ -65,9 +69,31 @@ def uses(network: str) -> tuple[list[Use], float]:
     raise ValueError(f"no network {network!r}")
 
 
-_HEAD = {"mlp": 512, "cnn": 64, "transformer": 64, "lstm": 64}
-_EXAMPLES = {"mlp": 256, "cnn": 32, "transformer": 32, "lstm": 32}
 _OUTPUTS = 10
+
+
+def head_size(network: str) -> int:
+    """Weights of the dense head.
+
+    Args:
+        network: Its name.
+
+    Returns:
+        Their number.
+    """
+    return (512 if network == "mlp" else 64) * _OUTPUTS
+
+
+def examples(network: str) -> int:
+    """In each of the two sets.
+
+    Args:
+        network: Its name.
+
+    Returns:
+        Their number.
+    """
+    return 256 if network == "mlp" else 32
 
 
 def operations(case: Case) -> float:
@@ -79,12 +105,12 @@ def operations(case: Case) -> float:
     Returns:
         Floating-point operations.
     """
-    n, k = _EXAMPLES[case.network], _OUTPUTS
+    n, k = examples(case.network), _OUTPUTS
     sides = n if case.symmetric else 2 * n
     pairs = n * (n + 1) / 2 if case.symmetric else n * n
     both = k if case.outputs == "trace" else k * k
     kernels, free = uses(case.network)
-    head = _HEAD[case.network]
+    head = head_size(case.network) / k
     total = sides * (free + 2 * head * k) + sides * k * 2 * free + pairs * 2 * head
     for p, a, b, below, top, _ in kernels:
         total += sides * 2 * p * a * b  # forward
@@ -107,10 +133,10 @@ def traffic(case: Case) -> float:
     Returns:
         Bytes read and written.
     """
-    n, k = _EXAMPLES[case.network], _OUTPUTS
+    n, k = examples(case.network), _OUTPUTS
     sides = n if case.symmetric else 2 * n
     result = n * n * (1 if case.outputs == "trace" else k * k)
-    total = result + _HEAD[case.network] * k
+    total = result + head_size(case.network)
     for p, a, b, _, top, width in uses(case.network)[0]:
         total += a * b
         total += 2 * sides * p * ((width or a) + (1 if top else k) * b)

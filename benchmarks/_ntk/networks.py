@@ -1,9 +1,10 @@
 """The networks: pure functions of a dictionary of parameters and ONE example.
 
-They run on any JAX, with one definition for all tools; parameters and inputs are NumPy's.
+They run on any JAX, one definition for all tools, on parameters drawn by NumPy.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -112,13 +113,13 @@ def networks(scale: str = "full") -> dict[str, Network]:
 
     def init_mlp(rng):
         params = {}
-        for number, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for number, (a, b) in enumerate(pairwise(sizes)):
             params |= _dense(rng, (a, b), (f"w{number}", f"b{number}"), 2)
         return params
 
     def init_cnn(rng):
         params = {}
-        for number, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+        for number, (a, b) in enumerate(pairwise(channels)):
             params |= _dense(rng, (3, 3, a, b), (f"w{number}", f"b{number}"), 2)
         return params | _dense(rng, (channels[-1], classes), ("head_w", "head_b"))
 
@@ -144,7 +145,10 @@ def networks(scale: str = "full") -> dict[str, Network]:
         "mlp": Network(mlp, init_mlp, (sizes[0],), 256 if full else 5),
         "cnn": Network(cnn, init_cnn, (side, side, channels[0]), small),
         "transformer": Network(
-            transformer if full else _two_heads, init_transformer, (tokens, width), small
+            transformer if full else _two_heads,
+            init_transformer,
+            (tokens, width),
+            small,
         ),
         "lstm": Network(lstm, init_lstm, (steps, inputs), small),
     }

@@ -1,7 +1,7 @@
 """The kernels in float64, and what this machine can do at most.
 
-Jacobian contraction; for the network of dense layers, whose Jacobians have 2e9 entries a
-side, from the products of inputs and back-propagated signals of each layer, and by
+Jacobian contraction; for the network of dense layers, whose Jacobians have 2e9 entries
+a side, from the products of inputs and back-propagated signals of each layer, and by
 Jacobian contraction in one corner.
 """
 
@@ -23,12 +23,10 @@ _CORNER = 8
 def prepare(problem):
     """Everything in float64, from here on."""
     jax.config.update("jax_enable_x64", True)
-    return with_jax.prepare(
-        {
-            name: x.astype(np.float64) if x.dtype.kind == "f" else x
-            for name, x in problem.items()
-        }
-    )
+    return with_jax.prepare({
+        name: x.astype(np.float64) if x.dtype.kind == "f" else x
+        for name, x in problem.items()
+    })
 
 
 def ladders(row, facts):
@@ -50,12 +48,13 @@ def dense_kernel(params, x1, x2):
     """
     params = {leaf: np.asarray(value) for leaf, value in params.items()}
     sides = [_signals(params, np.asarray(x)) for x in (x1, x2)]
-    total = 0.0
+    k = params[f"b{len(params) // 2 - 1}"].size
+    total = np.zeros((len(x1), len(x2), k, k))
     for (h1, d1), (h2, d2) in zip(*sides, strict=True):
         n1, k, width = d1.shape
         slopes = d1.reshape(-1, width) @ d2.reshape(-1, width).T
         slopes = slopes.reshape(n1, k, -1, k).transpose(0, 2, 1, 3)
-        total = total + (h1 @ h2.T + 1)[:, :, None, None] * slopes
+        total += (h1 @ h2.T + 1)[:, :, None, None] * slopes
     return total
 
 

@@ -48,7 +48,9 @@ def kernel(apply, params, x1, x2, outputs):
     k = jax.tree.leaves(j1)[0].shape[1]
     subscripts = "akp,blp->abkl" if outputs == "full" else "akp,bkp->ab"
     parts = [
-        jnp.einsum(subscripts, *(j[leaf].reshape(*j[leaf].shape[:2], -1) for j in (j1, j2)))
+        jnp.einsum(
+            subscripts, *(j[leaf].reshape(*j[leaf].shape[:2], -1) for j in (j1, j2))
+        )
         for leaf in j1
     ]
     total = sum(parts[1:], parts[0])

@@ -21,6 +21,7 @@ def ladders(row, facts):
         "crash": {"": [{}]},
         "raise": {"": [{}]},
         "sleep": {"": [{}]},
+        "allocate": {"": [{"megabytes": 30}]},
     }[row]
 
 
@@ -48,10 +49,19 @@ def _sleep(x, setting):
     return lambda: time.sleep(60), dict
 
 
+def _allocate(x, setting):
+    def work():
+        ones = np.ones(setting["megabytes"] << 17)
+        return ones + ones
+
+    return work, lambda found: {"doubled": found[:2]}
+
+
 ROWS = {
     "double": _double,
     "truth": _truth,
     "crash": _crash,
     "raise": _raise,
     "sleep": _sleep,
+    "allocate": _allocate,
 }
