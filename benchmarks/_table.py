@@ -83,6 +83,51 @@ def table(
     return "\n".join(lines)
 
 
+def means(subject: str, peer: str, rows: Results) -> list[str]:
+    """What the subject needs of what a peer needs, over all rows.
+
+    Args:
+        subject: A tool; its first way to do a row, the one without a name, counts.
+        peer: Another, with its fastest way.
+        rows: Rows with their entries.
+
+    Returns:
+        A line for time, and one for memory if it was measured.
+    """
+    times, peaks = [], []
+    for _, entries in rows:
+        theirs = best_peer(subject, [e for e in entries if e.tool.name == peer])
+        ours = default_way(subject, entries)
+        if ours is None or theirs is None:
+            continue
+        times.append(ratio(ours, theirs))
+        if ours.peak and theirs.peak:
+            peaks.append(ours.peak / theirs.peak)
+    return [
+        f"{name}, {subject} without options / fastest way of {peer}: geometric mean "
+        f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} over {len(ratios)} "
+        f"rows, {min(ratios):.2f} to {max(ratios):.2f}"
+        for name, ratios in (("time", times), ("peak memory", peaks))
+        if ratios
+    ]
+
+
+def default_way(subject: str, entries: Sequence[Entry]) -> Entry | None:
+    """The way of a tool that has no name.
+
+    Args:
+        subject: The tool.
+        entries: Of one row.
+
+    Returns:
+        The entry; None if it has no times.
+    """
+    for entry in entries:
+        if entry.tool.name == subject and not entry.way and entry.seconds:
+            return entry
+    return None
+
+
 def _comparison(entry: Entry, rival: Entry | None, row: Row) -> str:
     """A ratio with its target, in bold if it is met."""
     if rival is None:

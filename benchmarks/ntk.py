@@ -8,7 +8,6 @@ Run: python -m benchmarks.ntk (make bench); --no-peers without other environment
 Time: about half an hour with peers; plain contraction needs 8 GB in the first rows.
 """
 
-import math
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -23,7 +22,7 @@ from benchmarks._ntk.floor import floor
 from benchmarks._ntk.problem import CASES
 from benchmarks._processes import Tool, Worker
 from benchmarks._runner import Benchmark, main
-from benchmarks._table import Results, best_peer
+from benchmarks._table import Results, default_way, means
 
 BOUND = 1e-4
 """Of the error of a kernel, in the Frobenius norm relative to the kernel's."""
@@ -93,29 +92,21 @@ def summary(results: Results) -> list[str]:
     Returns:
         A line each.
     """
-    times, peaks, plain = [], [], []
+    lines = means("jaxdl", "neural-tangents", results)
     for row, entries in results:
-        ours = next((e for e in entries if e.tool.name == "jaxdl" and e.seconds), None)
-        theirs = [e for e in entries if e.tool.name == "neural-tangents" and e.seconds]
-        if ours is None or ours.way:
-            continue
-        if (rival := best_peer("jaxdl", theirs)) is not None:
-            times.append(ratio(ours, rival))
-            if ours.peak and rival.peak:
-                peaks.append(ours.peak / rival.peak)
+        ours = default_way("jaxdl", entries)
         for entry in entries:
-            if entry.tool.name == "jax" and entry.seconds and "mlp" in row.name:
-                plain.append(f"{row.title}: {1 / ratio(ours, entry):.0f} times as fast")
-    lines = []
-    for name, ratios in (("time", times), ("peak memory", peaks)):
-        if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            lines.append(
-                f"{name}, jaxdl's own choice / best method of neural-tangents: "
-                f"geometric mean {mean:.2f} over {len(ratios)} rows, "
-                f"{min(ratios):.2f} to {max(ratios):.2f}"
-            )
-    return lines + [f"against plain contraction, {line}" for line in plain]
+            if (
+                ours
+                and entry.tool.name == "jax"
+                and entry.seconds
+                and "mlp" in row.name
+            ):
+                factor = 1 / ratio(ours, entry)
+                lines.append(
+                    f"{row.title}: {factor:.0f} times as fast as plain contraction"
+                )
+    return lines
 
 
 def _row(name: str) -> Row:
