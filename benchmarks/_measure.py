@@ -134,6 +134,7 @@ def time_in_turns(
                 "row": row.name,
                 "setting": entry.setting | {"seed": max(number, 0)},
                 "repeats": max(1, math.ceil(0.2 / max(entry.tried, 1e-4))),
+                "warm": entry.tried < 1,  # its memory may have been taken away
             }
             try:
                 worker = workers[entry.tool.name]

@@ -16,6 +16,7 @@ imported, and needs the standard library and NumPy. A tool is a module with
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -31,7 +32,8 @@ def main(module: str, problem: str, cores: str) -> None:
     """Answer requests until standard input ends.
 
     A request names a ``row``, and a ``setting`` for one or more timed calls
-    (``repeats``), whose last answer goes to the file ``save`` if there is one; or also
+    (``repeats``), after one that is not if it says ``warm``, whose last answer goes to
+    the file ``save`` if there is one; or also
     ``peak``, to measure the memory of one call; or ``facts``, to ask for the ladders of
     the row.
 
@@ -84,7 +86,7 @@ def _perform(tool: Any, prepared: Any, started: dict, request: dict) -> dict:
     if request.get("peak"):
         return {"peak": _peak(work)}
     repeats = request.get("repeats", 1)
-    result = None
+    result = work() if request.get("warm") else None
     begin, spent = time.perf_counter(), time.process_time()
     for _ in range(repeats):
         result = work()
@@ -104,6 +106,7 @@ def _peak(work: Any) -> int | None:
     back, so that compiling, in an earlier call, does not count; None where there is no
     such mark.
     """
+    gc.collect()  # a result may hang in a cycle
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     try:
