@@ -1,5 +1,6 @@
 """A tool for the tests: it doubles numbers, badly at low effort."""
 
+import gc
 import os
 import time
 
@@ -51,6 +52,7 @@ def _sleep(x, setting):
 
 def _allocate(x, setting):
     def work():
+        gc.collect()  # as may happen at any time, and JAX does
         ones = np.ones(setting["megabytes"] << 17)
         cycle = [ones + ones]
         cycle.append(cycle)
