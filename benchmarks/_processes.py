@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ ROOT = Path(__file__).parent.parent
 
 # What a library reads to know how many threads to start.
 _THREADS = ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR", "VECLIB")
+
+
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""For glibc: memory that is free is the system's again, so that peaks can be measured."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,14 @@ class Worker:
         clock: Which of the times it tells counts: the processor's on one core.
     """
 
-    def __init__(self, tool: Tool, problem: Path, cores: Sequence[int], folder: Path):
+    def __init__(
+        self,
+        tool: Tool,
+        problem: Path,
+        cores: Sequence[int],
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+    ):
         """Say what to start; nothing is started yet.
 
         Args:
@@ -49,6 +60,7 @@ class Worker:
             problem: File with the problem's arrays.
             cores: Where to run; empty for anywhere.
             folder: For the log and the answers.
+            settings: More of the environment.
         """
         self.tool, self.about, self.folder = tool, {}, folder
         self.clock = "wall" if len(cores) > 1 else "cpu"
@@ -59,6 +71,7 @@ class Worker:
             "JAX_PLATFORMS": "cpu",
             "CUDA_VISIBLE_DEVICES": "",
             "PYTHONPATH": str(ROOT),
+            **(settings or {}),
         }
         self._arguments = [tool.module, str(problem), ",".join(map(str, cores))]
         self._log = folder / f"{tool.name.replace(' ', '-')}.log"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from benchmarks._measure import (
     measure_memory,
     time_in_turns,
 )
-from benchmarks._processes import ROOT, Failed, Tool, Worker
+from benchmarks._processes import GIVES_BACK, ROOT, Failed, Tool, Worker
 from jaxdl.progress import bar
 
 README = ROOT / "benchmarks" / "README.md"
@@ -193,8 +194,8 @@ def run(
     limit = benchmark.limit
     with ExitStack() as stack:
 
-        def worker(tool):
-            made = Worker(tool, problem, cores, folder)
+        def worker(tool, settings=None):
+            made = Worker(tool, problem, cores, folder, settings)
             stack.callback(made.stop)
             return made
 
@@ -209,7 +210,8 @@ def run(
             with bar((rounds + 1) * len(entries), f"{row.name}: timing") as progress:
                 time_in_turns(entries, workers, row, rounds, limit, progress.update)
             if benchmark.memory:
-                measure_memory(entries, worker, row, limit)
+                fresh = partial(worker, settings=GIVES_BACK)
+                measure_memory(entries, fresh, row, limit)
             results.append((row, entries))
         about = {
             "problem": benchmark.description,

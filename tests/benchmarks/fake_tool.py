@@ -54,7 +54,7 @@ def _allocate(x, setting):
     def work():
         gc.collect()  # as may happen at any time, and JAX does
         ones = np.ones(setting["megabytes"] << 17)
-        cycle = [ones + ones]
+        cycle: list = [ones + ones]
         cycle.append(cycle)
         return cycle
 
