@@ -19,7 +19,7 @@ _THREADS = ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR", "VECLIB")
 
 
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-"""For glibc: memory that is free is the system's again, so that peaks can be measured."""
+"""For glibc: what is freed is the system's again, so that peaks can be measured."""
 
 
 @dataclass(frozen=True)
