@@ -28,7 +28,7 @@ def ladders(row, facts):
     """There is one way; the flow's eigenvectors can also be had before compiling."""
     del facts
     ways = {"": [{"compiled": True}]}
-    return ways | {"eager": [{"compiled": False}]} if row == "flow" else ways
+    return ways | {"eager": [{"compiled": False}]} if row.startswith("flow") else ways
 
 
 def _kernels(row, prepared, setting):
@@ -42,17 +42,22 @@ def _kernels(row, prepared, setting):
     return work, lambda found: named(found, "nngp", "ntk")
 
 
-def _flow(prepared, setting):
+def _flow(double, prepared, setting):
     def predict(kernel, kernel_test, y, f, f_test, times):
         return gradient_flow_mse(kernel, y)(times, f, f_test, kernel_test)
 
     function = jax.jit(predict) if setting["compiled"] else predict
     names = ("kernel", "kernel_test", "y", "f", "f_test", "times")
+    with jax.enable_x64(double):
+        dtype = jnp.float64 if double else jnp.float32
+        arrays = [jnp.asarray(prepared[name], dtype) for name in names]
 
     def work():
-        return jax.block_until_ready(function(*(prepared[name] for name in names)))
+        with jax.enable_x64(double):
+            return jax.block_until_ready(function(*arrays))
 
     return work, lambda found: named(found, "train", "test")
 
 
-ROWS = {row: partial(_kernels, row) for row in NETWORKS} | {"flow": _flow}
+ROWS = {row: partial(_kernels, row) for row in NETWORKS}
+ROWS |= {"flow": partial(_flow, False), "flow-float64": partial(_flow, True)}

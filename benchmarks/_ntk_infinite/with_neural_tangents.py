@@ -1,12 +1,13 @@
 """neural-tangents: `stax` for kernels, `predict` for the flow."""
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import neural_tangents as nt
+from jax.experimental import enable_x64
 from neural_tangents import stax
 
 from benchmarks._ntk_infinite.problem import B_STD, NETWORKS, W_STD, named
@@ -31,7 +32,7 @@ def ladders(row, facts):
     """The flow also as its documentation has it, not compiled as a whole."""
     del facts
     ways = {"compiled": [{"compiled": True}]}
-    return ways | {"eager": [{"compiled": False}]} if row == "flow" else ways
+    return ways | {"eager": [{"compiled": False}]} if row.startswith("flow") else ways
 
 
 def _kernels(row, prepared, setting):
@@ -46,7 +47,7 @@ def _kernels(row, prepared, setting):
     return work, lambda found: named(found, "nngp", "ntk")
 
 
-def _flow(prepared, setting):
+def _flow(double, prepared, setting):
     def predict(kernel, kernel_test, y, f, f_test, times):
         # Its loss is a mean over outputs, too.
         rate = float(y.shape[1])
@@ -55,11 +56,16 @@ def _flow(prepared, setting):
 
     function = jax.jit(predict) if setting["compiled"] else predict
     names = ("kernel", "kernel_test", "y", "f", "f_test", "times")
+    with enable_x64(double):
+        dtype = jnp.float64 if double else jnp.float32
+        arrays = [jnp.asarray(prepared[name], dtype) for name in names]
 
     def work():
-        return jax.block_until_ready(function(*(prepared[name] for name in names)))
+        with enable_x64(double):
+            return jax.block_until_ready(function(*arrays))
 
     return work, lambda found: named(found, "train", "test")
 
 
-ROWS = {row: partial(_kernels, row) for row in NETWORKS} | {"flow": _flow}
+ROWS = {row: partial(_kernels, row) for row in NETWORKS}
+ROWS |= {"flow": partial(_flow, False), "flow-float64": partial(_flow, True)}
