@@ -210,9 +210,7 @@ def _added(equation, values, tape):
     one = jnp.full((*h.shape[:2], 1), scale, h.dtype)
     h = jnp.concatenate([h, one], axis=2)
     tape.factors[host.use] = h
-    tape.uses[host.use] = use._replace(
-        bias=Bias(other.leaf, view), factor=_form(h)
-    )
+    tape.uses[host.use] = use._replace(bias=Bias(other.leaf, view), factor=_form(h))
     host.bias = other.leaf
     return jaxpr.bind(equation, [_value(value) for value in values])
 

@@ -39,7 +39,7 @@ CASES: dict[str, Case] = {}
 
 
 def case(x, shapes, rules, *, tokens=None, dtype=np.float64):
-    """Add a case: shapes of an example (or of tokens, below a number) and parameters."""
+    """Add a case: shapes of an example (or a range of tokens) and of parameters."""
 
     def add(apply):
         rng = np.random.default_rng(len(apply.__name__))
@@ -64,7 +64,8 @@ def served(apply, params, x, **settings):
     settings = {"outputs": "full", "n_pairs": 9.0, "n_examples": 7.0} | settings
     problem = pose(apply, params, x, None, settings["outputs"], None)
     example = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), jax.tree.map(jnp.asarray, x)
+        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype),
+        jax.tree.map(jnp.asarray, x),
     )
     how = structured.plan(
         problem.outputs_of, problem.leaves, [problem.selected], example, **settings
@@ -92,9 +93,9 @@ def jacobian(apply, params, x, mode=jax.jacrev):
     """``(n, k, p)``, of all parameters."""
 
     def outputs(params, x):
-        return jnp.concatenate(
-            [jnp.ravel(leaf) for leaf in jax.tree.leaves(apply(params, x))]
-        )
+        return jnp.concatenate([
+            jnp.ravel(leaf) for leaf in jax.tree.leaves(apply(params, x))
+        ])
 
     found = jax.vmap(mode(outputs), (None, 0))(params, x)
     flat = [leaf.reshape(*leaf.shape[:2], -1) for leaf in jax.tree.leaves(found)]
@@ -147,10 +148,14 @@ def check(apply, params, x1, x2, serve, asked=ASKED, mode=jax.jacrev, rtol=1e-10
                 serve(factored)
                 kernels.append(
                     empirical_ntk(
-                        apply, params, x1, x2 if two else None,
-                        outputs=outputs, method="structured",
+                        apply,
+                        params,
+                        x1,
+                        x2 if two else None,
+                        outputs=outputs,
+                        method="structured",
                     )
-                )  # fmt: skip
+                )
             return kernels, [jacobian(apply, params, x, mode) for x in (x1, x2)]
 
         kernels, jacobians = everything(params, x1, x2)
@@ -167,44 +172,57 @@ def check(apply, params, x1, x2, serve, asked=ASKED, mode=jax.jacrev, rtol=1e-10
 # -- Products -----------------------------------------------------------------------
 
 
-@case((5,), {"a": (5, 6), "b": (6,), "c": (6, 3)},
-      {"a": PRODUCT, "b": "bias of a", "c": PRODUCT})  # fmt: skip
+@case(
+    (5,),
+    {"a": (5, 6), "b": (6,), "c": (6, 3)},
+    {"a": PRODUCT, "b": "bias of a", "c": PRODUCT},
+)
 def mlp(p, x):
     return jnp.tanh(x @ p["a"] + p["b"]) @ p["c"]
 
 
-@case((5,), {"a": (6, 5), "b": (6,), "c": (6, 3), "d": ()},
-      {"a": PRODUCT, "b": "bias of a", "c": PRODUCT, "d": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"a": (6, 5), "b": (6,), "c": (6, 3), "d": ()},
+    {"a": PRODUCT, "b": "bias of a", "c": PRODUCT, "d": OWN},
+)
 def transposed_and_scaled(p, x):
     h = jnp.tanh((-p["a"] * x[1]) @ x + p["b"])
     return (p["c"] * 0.5).T @ h / 3 + p["d"]
 
 
-@case((5,), {"w": (5, 6), "b": (6,), "v": (6, 2), "c": (2,)},
-      {"w": PRODUCT, "b": "bias of w", "v": PRODUCT, "c": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"w": (5, 6), "b": (6,), "v": (6, 2), "c": (2,)},
+    {"w": PRODUCT, "b": "bias of w", "v": PRODUCT, "c": OWN},
+)
 def numbers_before(p, x):
     scale = 1 + x[0] ** 2
     h = jnp.tanh(x @ (p["w"] * scale / 7) + -p["b"] / scale)
     return h @ p["v"] * 0.2 + 0.7 * p["c"]
 
 
-@case((4, 5), {"w": (5, 2, 3), "b": (2, 3), "o": (2, 3, 4)},
-      {"w": PRODUCT, "b": "bias of w", "o": PRODUCT})  # fmt: skip
+@case(
+    (4, 5),
+    {"w": (5, 2, 3), "b": (2, 3), "o": (2, 3, 4)},
+    {"w": PRODUCT, "b": "bias of w", "o": PRODUCT},
+)
 def heads(p, x):
     h = jnp.tanh(jnp.einsum("td,dhe->the", x, p["w"]) + p["b"][None])
     return jnp.einsum("the,heo->o", h, p["o"])
 
 
-@case((2, 3, 4), {"w": (2, 4, 5), "v": (6, 2, 5)},
-      {"w": PRODUCT, "v": PRODUCT})  # fmt: skip
+@case((2, 3, 4), {"w": (2, 4, 5), "v": (6, 2, 5)}, {"w": PRODUCT, "v": PRODUCT})
 def batched_on_either_side(p, x):
     h = jnp.tanh(jnp.einsum("gtc,gcf->gtf", x, p["w"]))
     return jnp.einsum("ogf,gtf->gto", p["v"], h).sum(1)
 
 
-@case((3, 5), {"w": (24,), "v": (2, 4, 3)},
-      {"w": "matrix product, matrix product", "v": "matrix product, matrix product"})
-# fmt: skip
+@case(
+    (3, 5),
+    {"w": (24,), "v": (2, 4, 3)},
+    {"w": "matrix product, matrix product", "v": "matrix product, matrix product"},
+)
 def looked_at_in_many_ways(p, x):
     w = jnp.flip(p["w"][:20].reshape(2, 2, 5).astype(jnp.float64), (0, 2))
     left, right = jnp.split(w.transpose(2, 0, 1).reshape(5, 4), [1], axis=1)
@@ -212,24 +230,26 @@ def looked_at_in_many_ways(p, x):
     return h @ p["v"][0][:, ::2] + h @ p["v"][1, :, ::2]
 
 
-@case((5,), {"w": (5, 6), "v": (5, 4)},
-      {"w": "matrix product, matrix product", "v": OWN})  # fmt: skip
+@case(
+    (5,), {"w": (5, 6), "v": (5, 4)}, {"w": "matrix product, matrix product", "v": OWN}
+)
 def slices_apart_and_overlapping(p, x):
     apart = jnp.tanh(x @ p["w"][:, :2]) * (x @ p["w"][:, 2:4])
     return apart + jnp.sin(x @ p["v"][:, :2]) + x @ p["v"][:, 1:3]
 
 
-@case((5,), {"w": (3, 5, 5), "v": (5, 2)},
-      {"w": "matrix product, matrix product, matrix product", "v": PRODUCT})
-# fmt: skip
+@case(
+    (5,),
+    {"w": (3, 5, 5), "v": (5, 2)},
+    {"w": "matrix product, matrix product, matrix product", "v": PRODUCT},
+)
 def layers_in_a_loop(p, x):
     for w in p["w"]:
         x = jnp.tanh(x @ w)
     return x @ p["v"]
 
 
-@case((5,), {"w": (3, 5, 5)},
-      {"w": "matrix product, matrix product, matrix product"})  # fmt: skip
+@case((5,), {"w": (3, 5, 5)}, {"w": "matrix product, matrix product, matrix product"})
 def layers_by_number(p, x):
     for i in range(3):
         x = jnp.tanh(x @ p["w"][i])
@@ -241,17 +261,24 @@ def tied_as_it_is(p, x):
     return jnp.tanh(x @ p["w"]) @ p["w"]
 
 
-@case((5,), {"w": (5, 5), "v": (5, 4)},
-      {"w": "matrix product + matrix product",
-       "v": "matrix product + matrix product + matrix product"})  # fmt: skip
+@case(
+    (5,),
+    {"w": (5, 5), "v": (5, 4)},
+    {
+        "w": "matrix product + matrix product",
+        "v": "matrix product + matrix product + matrix product",
+    },
+)
 def tied_and_transposed(p, x):
     h = jnp.tanh(p["w"] @ jnp.tanh(x @ p["w"]))
     return jnp.tanh(jnp.tanh(h @ p["v"]) @ (2 * p["v"].T)) @ p["v"]
 
 
-@case((4,), {"w": (4, 5), "v": (5,)},
-      {"w": "matrix product + matrix product", "v": "matrix product + matrix product"})
-# fmt: skip
+@case(
+    (4,),
+    {"w": (4, 5), "v": (5,)},
+    {"w": "matrix product + matrix product", "v": "matrix product + matrix product"},
+)
 def with_a_gradient_inside(p, x):
     def potential(x):
         return jnp.tanh(x @ p["w"]) @ p["v"]
@@ -259,52 +286,73 @@ def with_a_gradient_inside(p, x):
     return jax.grad(potential)(x)
 
 
-@case((5,), {"a": (5, 2), "b": (2, 6), "w": (5, 6), "g": (6,), "m": (5, 6)},
-      {"a": OWN, "b": OWN, "w": OWN, "g": OWN, "m": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"a": (5, 2), "b": (2, 6), "w": (5, 6), "g": (6,), "m": (5, 6)},
+    {"a": OWN, "b": OWN, "w": OWN, "g": OWN, "m": OWN},
+)
 def without_a_rule(p, x):
     normed = p["w"] / jnp.linalg.norm(p["w"])
     masked = p["m"] * np.tri(5, 6)
     return x @ (p["a"] @ p["b"]) + x @ normed * p["g"] + x @ masked
 
 
-@case((5,), {"w": (5, 3), "unused": (2, 2), "stopped": (5, 3), "out": (3,), "one": (1,)},
-      {"w": PRODUCT, "unused": "none", "stopped": "none", "out": OWN, "one": OWN})
-# fmt: skip
+@case(
+    (5,),
+    {"w": (5, 3), "unused": (2, 2), "stopped": (5, 3), "out": (3,), "one": (1,)},
+    {"w": PRODUCT, "unused": "none", "stopped": "none", "out": OWN, "one": OWN},
+)
 def parameters_that_are_outputs_or_nothing(p, x):
-    return {"y": x @ p["w"] + x @ lax.stop_gradient(p["stopped"]), "p": p["out"],
-            "q": p["one"] * x}  # fmt: skip
+    return {
+        "y": x @ p["w"] + x @ lax.stop_gradient(p["stopped"]),
+        "p": p["out"],
+        "q": p["one"] * x,
+    }
 
 
 # -- Biases -------------------------------------------------------------------------
 
 
-@case((5,), {"w": (5, 6), "b": (6,), "v": (5, 6), "c": (6,), "u": (5, 6), "d": (6,)},
-      {"w": PRODUCT, "b": OWN, "v": PRODUCT, "c": OWN, "u": PRODUCT, "d": OWN})
-# fmt: skip
+@case(
+    (5,),
+    {"w": (5, 6), "b": (6,), "v": (5, 6), "c": (6,), "u": (5, 6), "d": (6,)},
+    {"w": PRODUCT, "b": OWN, "v": PRODUCT, "c": OWN, "u": PRODUCT, "d": OWN},
+)
 def biases_of_what_is_read_twice(p, x):
     y = x @ p["w"]
     z = x @ p["v"]
     both = z + jnp.sin(x[0] * jnp.ones(6))
     u = x @ p["u"]
     return (
-        jnp.tanh(y + p["b"]) + y**2
+        jnp.tanh(y + p["b"])
+        + y**2
         + jnp.cos(both + p["c"]) * both
         + jnp.sin((u + u) + p["d"])
-    )  # fmt: skip
+    )
 
 
-@case((5,), {"w": (5, 4), "u": (5, 4), "b": (4,), "v": (5, 4), "c": (4,), "d": (4,)},
-      {"w": PRODUCT, "u": PRODUCT, "b": "bias of w", "v": PRODUCT, "c": OWN, "d": OWN})
-# fmt: skip
+@case(
+    (5,),
+    {"w": (5, 4), "u": (5, 4), "b": (4,), "v": (5, 4), "c": (4,), "d": (4,)},
+    {"w": PRODUCT, "u": PRODUCT, "b": "bias of w", "v": PRODUCT, "c": OWN, "d": OWN},
+)
 def biases_before_and_after(p, x):
     h = jnp.tanh(x @ p["w"] + x @ p["u"] + x[:4] + p["b"])
     v = (x @ p["v"]) * 2 + p["c"]
     return h + jnp.tanh(v) + (p["d"] + x[1:])
 
 
-@case((5,), {"w": (5, 5), "b": (5,), "v": (5, 5), "c": (5,), "e": (5,)},
-      {"w": PRODUCT, "b": OWN, "v": "matrix product + matrix product", "c": OWN,
-       "e": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"w": (5, 5), "b": (5,), "v": (5, 5), "c": (5,), "e": (5,)},
+    {
+        "w": PRODUCT,
+        "b": OWN,
+        "v": "matrix product + matrix product",
+        "c": OWN,
+        "e": OWN,
+    },
+)
 def biases_shared(p, x):
     h = jnp.tanh(x @ p["w"] + p["b"])
     h = jnp.sin(h @ p["v"] + p["b"])
@@ -312,23 +360,48 @@ def biases_shared(p, x):
     return h @ jnp.ones((5, 2)) + p["e"][:2]
 
 
-@case((5,), {"w": (5, 5), "s": (), "v": (5, 5), "o": (1,), "u": (5, 1), "r": (4,),
-             "q": (2, 5), "z": (5, 2), "y": (4,)},
-      {"w": PRODUCT, "s": OWN, "v": PRODUCT, "o": OWN, "u": PRODUCT, "r": OWN,
-       "q": OWN, "z": "matrix product, matrix product", "y": OWN})  # fmt: skip
+@case(
+    (5,),
+    {
+        "w": (5, 5),
+        "s": (),
+        "v": (5, 5),
+        "o": (1,),
+        "u": (5, 1),
+        "r": (4,),
+        "q": (2, 5),
+        "z": (5, 2),
+        "y": (4,),
+    },
+    {
+        "w": PRODUCT,
+        "s": OWN,
+        "v": PRODUCT,
+        "o": OWN,
+        "u": PRODUCT,
+        "r": OWN,
+        "q": OWN,
+        "z": "matrix product, matrix product",
+        "y": OWN,
+    },
+)
 def biases_of_other_shapes(p, x):
     h = jnp.tanh(x @ p["w"] + p["s"])
     h = jnp.sin(h @ p["v"] + p["o"])
     grid = (h[None] @ p["u"]) + p["r"][None]  # (1, 1) + (1, 4)
     twice = jnp.stack([h, 2 * h]) + p["q"]
-    two = jnp.concatenate([h @ p["z"][:, :1] + p["y"][:1], h @ p["z"][:, 1:] + p["y"][2:3]])
+    two = jnp.concatenate([
+        h @ p["z"][:, :1] + p["y"][:1],
+        h @ p["z"][:, 1:] + p["y"][2:3],
+    ])
     return grid[0, :2] + twice.sum(1) + jnp.tanh(two)
 
 
-@case((5,), {"w": (5, 3), "b": (3,), "v": (3, 2, 4), "c": (2,), "x": (2, 1, 3),
-             "y": (3,)},
-      {"w": PRODUCT, "b": OWN, "v": PRODUCT, "c": OWN, "x": PRODUCT, "y": OWN})
-# fmt: skip
+@case(
+    (5,),
+    {"w": (5, 3), "b": (3,), "v": (3, 2, 4), "c": (2,), "x": (2, 1, 3), "y": (3,)},
+    {"w": PRODUCT, "b": OWN, "v": PRODUCT, "c": OWN, "x": PRODUCT, "y": OWN},
+)
 def biases_across(p, x):
     outer = jnp.tanh(x[None] @ p["w"] + p["b"][:, None])  # (1, 3) + (3, 1)
     h = jnp.einsum("td,dhe->the", outer, p["v"]) + p["c"].reshape(1, 2, 1)
@@ -336,8 +409,11 @@ def biases_across(p, x):
     return jnp.tanh(h).sum((1, 2)) + jnp.tanh(g + p["y"][None, None]).sum((0, 1))
 
 
-@case((4, 5), {"w": (5, 6), "b": (6,), "v": (6, 4), "c": (4,)},
-      {"w": PRODUCT, "b": "bias of w", "v": PRODUCT, "c": "bias of v"})  # fmt: skip
+@case(
+    (4, 5),
+    {"w": (5, 6), "b": (6,), "v": (6, 4), "c": (4,)},
+    {"w": PRODUCT, "b": "bias of w", "v": PRODUCT, "c": "bias of v"},
+)
 def biases_through_calls(p, x):
     dense = jax.jit(lambda w, b, x: jnp.dot(x, w) + b)
     h = jnp.tanh(dense(p["w"], p["b"][None], x))
@@ -378,7 +454,9 @@ lookup("of_a_middle_axis", (0, 9), table=(2, 9, 3))(
     lambda e, t: jnp.moveaxis(e[:, t], 1, 0)
 )
 lookup("of_a_grid", (0, 9), shape=(2, 3))(lambda e, t: e[t].reshape(6, 4))
-lookup("of_a_vector", (0, 9), table=(9,))(lambda e, t: e[t][:, None] * np.arange(3.0)[None])
+lookup("of_a_vector", (0, 9), table=(9,))(
+    lambda e, t: e[t][:, None] * np.arange(3.0)[None]
+)
 lookup("of_one", (0, 9), "lookup + lookup", shape=(2,))(
     lambda e, t: e[t[0]][None] * lax.dynamic_index_in_dim(e, t[1], 0, keepdims=True)
 )
@@ -393,30 +471,45 @@ lookup("of_a_scaled_table", (0, 9))(lambda e, t: (e * 0.3)[t] / 7)
 lookup("of_a_slice", (0, 5))(lambda e, t: e[3:, ::2].astype(jnp.float64)[t])
 
 
-@case((6,), {"e": (9, 4), "pos": (6, 4), "w": (4, 4)},
-      {"e": "lookup + matrix product", "pos": OWN, "w": PRODUCT}, tokens=(0, 9))
-# fmt: skip
+@case(
+    (6,),
+    {"e": (9, 4), "pos": (6, 4), "w": (4, 4)},
+    {"e": "lookup + matrix product", "pos": OWN, "w": PRODUCT},
+    tokens=(0, 9),
+)
 def tied_embedding(p, t):
     h = jnp.tanh(p["e"][t] @ p["w"] + p["pos"])
     return h.mean(0) @ p["e"].T
 
 
-@case((6,), {"e": (9, 4), "f": (4, 9)},
-      {"e": "matrix product + lookup + lookup", "f": "matrix product + lookup"},
-      tokens=(0, 9))  # fmt: skip
+@case(
+    (6,),
+    {"e": (9, 4), "f": (4, 9)},
+    {"e": "matrix product + lookup + lookup", "f": "matrix product + lookup"},
+    tokens=(0, 9),
+)
 def tied_embedding_read_last(p, t):
     h = jnp.tanh(jax.nn.one_hot(t, 9, dtype=jnp.float64) @ (p["e"] * 0.5))
     g = jnp.tanh(h @ p["f"])
-    return (p["e"][t] * h + jnp.take(p["f"], t, axis=1).T).sum(0) * p["e"][t[0]] + g[0, :4]
+    return (p["e"][t] * h + jnp.take(p["f"], t, axis=1).T).sum(0) * p["e"][t[0]] + g[
+        0, :4
+    ]
 
 
 # -- Convolutions -------------------------------------------------------------------
 
 
-@case((7, 6, 3), {"w": (2, 3, 3, 4), "b": (4,), "v": (3, 3, 2, 6), "c": (6,),
-                  "t": (5, 6, 2, 2)},
-      {"w": CONVOLUTION, "b": "bias of w", "v": CONVOLUTION, "c": "bias of v",
-       "t": CONVOLUTION})  # fmt: skip
+@case(
+    (7, 6, 3),
+    {"w": (2, 3, 3, 4), "b": (4,), "v": (3, 3, 2, 6), "c": (6,), "t": (5, 6, 2, 2)},
+    {
+        "w": CONVOLUTION,
+        "b": "bias of w",
+        "v": CONVOLUTION,
+        "c": "bias of v",
+        "t": CONVOLUTION,
+    },
+)
 def images(p, x):
     nhwc, nchw = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")
     conv = lax.conv_general_dilated
@@ -428,8 +521,7 @@ def images(p, x):
     return jnp.tanh(h).mean((2, 3))[0]
 
 
-@case((9, 2), {"w": (3, 2, 4), "v": (5, 4, 2)},
-      {"w": CONVOLUTION, "v": CONVOLUTION})  # fmt: skip
+@case((9, 2), {"w": (3, 2, 4), "v": (5, 4, 2)}, {"w": CONVOLUTION, "v": CONVOLUTION})
 def sequences(p, x):
     conv = lax.conv_general_dilated
     numbers = ("NWC", "WIO", "NWC")
@@ -438,45 +530,65 @@ def sequences(p, x):
     return jnp.tanh(h).sum((0, 2))
 
 
-@case((2, 3, 4, 3), {"w": (2, 2, 2, 2, 4), "v": (4, 1, 1, 2, 1)},
-      {"w": CONVOLUTION, "v": CONVOLUTION})  # fmt: skip
+@case(
+    (2, 3, 4, 3),
+    {"w": (2, 2, 2, 2, 4), "v": (4, 1, 1, 2, 1)},
+    {"w": CONVOLUTION, "v": CONVOLUTION},
+)
 def volumes(p, x):
     conv = lax.conv_general_dilated
     numbers = ("NCDHW", "DHWIO", "NDHWC")
     h = jnp.tanh(conv(x[None], p["w"], (1, 2, 1), "SAME", (1,) * 3, (1,) * 3, numbers))
     numbers = ("NDHWC", "OIDHW", "NCDHW")
-    h = conv(h, p["v"], (1,) * 3, "VALID", (1,) * 3, (1,) * 3, numbers,
-             feature_group_count=4)  # fmt: skip
+    h = conv(
+        h, p["v"], (1,) * 3, "VALID", (1,) * 3, (1,) * 3, numbers, feature_group_count=4
+    )
     return jnp.tanh(h).sum((0, 2, 3, 4))
 
 
-@case((4, 5, 3), {"w": (4, 3, 2, 2), "x": (2, 2, 3, 4), "v": (6, 3, 2, 2)},
-      {"w": OWN, "x": CONVOLUTION, "v": OWN})  # fmt: skip
+@case(
+    (4, 5, 3),
+    {"w": (4, 3, 2, 2), "x": (2, 2, 3, 4), "v": (6, 3, 2, 2)},
+    {"w": OWN, "x": CONVOLUTION, "v": OWN},
+)
 def other_convolutions(p, x):
     x = jnp.stack([x, x**2]).transpose(0, 3, 1, 2)
     y = lax.conv_general_dilated(x, p["w"], (1, 1), "SAME", batch_group_count=2)
     filtered = lax.conv_general_dilated(p["v"], x, (1, 1), "SAME")  # the weight first
-    up = lax.conv_transpose(x, p["x"], (2, 1), "SAME",
-                            dimension_numbers=("NCHW", "HWIO", "NCHW"))  # fmt: skip
+    up = lax.conv_transpose(
+        x, p["x"], (2, 1), "SAME", dimension_numbers=("NCHW", "HWIO", "NCHW")
+    )
     return jnp.tanh(y).sum((0, 2, 3)) + jnp.tanh(filtered).sum() + up.sum((0, 2, 3))
 
 
-@case((6, 6, 2), {"w": (3, 3, 2, 2), "b": (2,)},
-      {"w": "convolution + convolution", "b": OWN})  # fmt: skip
+@case(
+    (6, 6, 2),
+    {"w": (3, 3, 2, 2), "b": (2,)},
+    {"w": "convolution + convolution", "b": OWN},
+)
 def a_convolution_twice(p, x):
     for _ in range(2):
-        x = jnp.tanh(p["b"][None, None] + lax.conv_general_dilated(
-            x[None], p["w"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )[0])  # fmt: skip
+        x = jnp.tanh(
+            p["b"][None, None]
+            + lax.conv_general_dilated(
+                x[None],
+                p["w"],
+                (1, 1),
+                "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )[0]
+        )
     return x.mean((0, 1))
 
 
 # -- Bodies -------------------------------------------------------------------------
 
 
-@case((7, 2), {"w": (4, 4), "u": (2, 4), "b": (4,), "o": (4, 2), "c": (2,)},
-      {"w": PRODUCT, "u": PRODUCT, "b": "bias of w", "o": PRODUCT, "c": "bias of o"})
-# fmt: skip
+@case(
+    (7, 2),
+    {"w": (4, 4), "u": (2, 4), "b": (4,), "o": (4, 2), "c": (2,)},
+    {"w": PRODUCT, "u": PRODUCT, "b": "bias of w", "o": PRODUCT, "c": "bias of o"},
+)
 def recurrent(p, x):
     def step(h, xt):
         return jnp.tanh(h @ p["w"] + xt @ p["u"] + p["b"]), None
@@ -485,9 +597,11 @@ def recurrent(p, x):
     return h @ p["o"] + p["c"]
 
 
-@case((5, 2), {"w": (4, 4), "u": (2, 4), "b": (4,), "h": (4,)},
-      {"w": "matrix product + matrix product", "u": PRODUCT, "b": OWN, "h": OWN})
-# fmt: skip
+@case(
+    (5, 2),
+    {"w": (4, 4), "u": (2, 4), "b": (4,), "h": (4,)},
+    {"w": "matrix product + matrix product", "u": PRODUCT, "b": OWN, "h": OWN},
+)
 def recurrent_tied_and_remembered(p, x):
     @jax.checkpoint
     def step(h, xt):
@@ -497,8 +611,9 @@ def recurrent_tied_and_remembered(p, x):
     return jax.jit(jnp.matmul)(h + seen[1], p["w"])
 
 
-@case((5, 2), {"w": (6, 8), "b": (8,)},
-      {"w": "matrix product, matrix product", "b": OWN})  # fmt: skip
+@case(
+    (5, 2), {"w": (6, 8), "b": (8,)}, {"w": "matrix product, matrix product", "b": OWN}
+)
 def gates(p, x):
     wi, wf = jnp.split(p["w"], 2, axis=1)
 
@@ -510,21 +625,27 @@ def gates(p, x):
     return h[:2] + seen[2, :2]
 
 
-@case((5,), {"w": (3, 5, 5), "b": (3, 5), "c": (5,), "g": (3,)},
-      {"w": PRODUCT, "b": "bias of w", "c": OWN, "g": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"w": (3, 5, 5), "b": (3, 5), "c": (5,), "g": (3,)},
+    {"w": PRODUCT, "b": "bias of w", "c": OWN, "g": OWN},
+)
 def scan_over_layers(p, x):
-    def layer(h, l):
-        w, b, g = l
+    def layer(h, rows):
+        w, b, g = rows
         return jnp.tanh(h @ (w * 2) + 0.3 * b) * g + p["c"], None
 
     return lax.scan(layer, x, (p["w"] * 0.5, p["b"] * 0.4, p["g"]), reverse=True)[0]
 
 
-@case((5,), {"w": (3, 5, 5), "c": (5,), "v": (5, 5), "b": (3, 5)},
-      {"w": PRODUCT, "c": OWN, "v": PRODUCT, "b": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"w": (3, 5, 5), "c": (5,), "v": (5, 5), "b": (3, 5)},
+    {"w": PRODUCT, "c": OWN, "v": PRODUCT, "b": OWN},
+)
 def scan_with_biases_of_another_kind(p, x):
-    def layer(h, l):
-        w, b = l
+    def layer(h, rows):
+        w, b = rows
         h = jnp.tanh(h @ w + p["c"])
         return jnp.tanh(h @ p["v"] + b), None
 
@@ -533,8 +654,8 @@ def scan_with_biases_of_another_kind(p, x):
 
 @case((4, 3), {"e": (4, 7, 3), "w": (3, 3)}, {"e": LOOKUP, "w": PRODUCT}, tokens=(0, 7))
 def scan_over_tables(p, t):
-    def step(h, l):
-        e, t = l
+    def step(h, rows):
+        e, t = rows
         return jnp.tanh(h @ p["w"] + e[t].sum(0)), None
 
     return lax.scan(step, jnp.ones(3), (p["e"], t))[0]
@@ -542,20 +663,23 @@ def scan_over_tables(p, t):
 
 @case((4, 3), {"e": (4, 7, 3)}, {"e": "lookup + matrix product"}, tokens=(0, 7))
 def scan_over_tied_tables(p, t):
-    def step(h, l):
-        e, t = l
+    def step(h, rows):
+        e, t = rows
         return jnp.tanh(h + e[t].sum(0)), (e * 0.5) @ h
 
     h, seen = lax.scan(step, jnp.ones(3), (p["e"], t))
     return h + seen.sum(0)[:3]
 
 
-@case((3, 2, 3), {"w": (3, 3), "v": (2, 3, 3), "b": (3,), "a": (2, 3)},
-      {"w": PRODUCT, "v": PRODUCT, "b": "bias of w", "a": "bias of v"})  # fmt: skip
+@case(
+    (3, 2, 3),
+    {"w": (3, 3), "v": (2, 3, 3), "b": (3,), "a": (2, 3)},
+    {"w": PRODUCT, "v": PRODUCT, "b": "bias of w", "a": "bias of v"},
+)
 def nested_scans(p, x):
     def outer(h, xs):
-        def inner(h, l):
-            v, a, x = l
+        def inner(h, rows):
+            v, a, x = rows
             return jnp.tanh(h @ p["w"] + p["b"]) + jnp.sin(x @ v + a), None
 
         return lax.scan(inner, h, (p["v"], p["a"], xs), reverse=True)[0], h
@@ -564,18 +688,28 @@ def nested_scans(p, x):
     return h + seen[1]
 
 
-@case((5,), {"w": (2, 2, 5, 5), "b": (2, 2, 5)},
-      {"w": PRODUCT, "b": "bias of w"})  # fmt: skip
+@case((5,), {"w": (2, 2, 5, 5), "b": (2, 2, 5)}, {"w": PRODUCT, "b": "bias of w"})
 def scan_over_blocks_of_layers(p, x):
-    def block(h, l):
-        return lax.scan(lambda h, m: (jnp.tanh(h @ m[0] + m[1]), None), h, l)[0], None
+    def block(h, rows):
+        return lax.scan(lambda h, m: (jnp.tanh(h @ m[0] + m[1]), None), h, rows)[
+            0
+        ], None
 
     return lax.scan(block, x, (p["w"], p["b"]))[0]
 
 
-@case((5,), {"w": (5, 6), "v": (6, 2), "b": (6,), "u": (5, 2), "d": (2,), "s": ()},
-      {"w": PRODUCT, "v": "matrix product + matrix product", "b": "bias of w",
-       "u": PRODUCT, "d": "bias of u", "s": OWN})  # fmt: skip
+@case(
+    (5,),
+    {"w": (5, 6), "v": (6, 2), "b": (6,), "u": (5, 2), "d": (2,), "s": ()},
+    {
+        "w": PRODUCT,
+        "v": "matrix product + matrix product",
+        "b": "bias of w",
+        "u": PRODUCT,
+        "d": "bias of u",
+        "s": OWN,
+    },
+)
 def branches(p, x):
     v = p["v"] * 0.3
     y = lax.cond(
@@ -589,9 +723,11 @@ def branches(p, x):
     return y + lax.switch(chosen, functions, jnp.ones(6)) * p["s"]
 
 
-@case((5,), {"w": (5, 6), "v": (6, 2)},
-      {"w": "matrix product + matrix product", "v": "matrix product + matrix product"})
-# fmt: skip
+@case(
+    (5,),
+    {"w": (5, 6), "v": (6, 2)},
+    {"w": "matrix product + matrix product", "v": "matrix product + matrix product"},
+)
 def branches_with_one_weight(p, x):
     return lax.cond(
         x[0] > 0,
@@ -601,8 +737,11 @@ def branches_with_one_weight(p, x):
     )
 
 
-@case((5, 3), {"w": (3, 3), "v": (3, 3), "b": (3,)},
-      {"w": PRODUCT, "v": PRODUCT, "b": "bias of w"})  # fmt: skip
+@case(
+    (5, 3),
+    {"w": (3, 3), "v": (3, 3), "b": (3,)},
+    {"w": PRODUCT, "v": PRODUCT, "b": "bias of w"},
+)
 def a_branch_in_a_scan(p, x):
     def step(h, xt):
         return lax.cond(
@@ -615,8 +754,12 @@ def a_branch_in_a_scan(p, x):
     return lax.scan(step, jnp.ones(3), x)[0]
 
 
-@case((5,), {"e": (7, 3), "w": (3, 3)}, {"e": "lookup + lookup", "w": PRODUCT},
-      tokens=(0, 7))  # fmt: skip
+@case(
+    (5,),
+    {"e": (7, 3), "w": (3, 3)},
+    {"e": "lookup + lookup", "w": PRODUCT},
+    tokens=(0, 7),
+)
 def branches_with_scaled_tables(p, t):
     def inner(t):
         e = p["e"] * 0.7
@@ -647,15 +790,21 @@ def clipped(w):
 clipped.defvjp(lambda w: (2 * w, w), lambda w, dy: (dy * jnp.sign(w),))
 
 
-@case((5,), {"w": (5, 4), "v": (5, 4), "u": (5, 4), "t": (4, 4)},
-      {"w": OWN, "v": OWN, "u": PRODUCT, "t": PRODUCT})  # fmt: skip
+@case(
+    (5,),
+    {"w": (5, 4), "v": (5, 4), "u": (5, 4), "t": (4, 4)},
+    {"w": OWN, "v": OWN, "u": PRODUCT, "t": PRODUCT},
+)
 def custom_rules(p, x):
     data = clipped(jnp.tanh(square(x @ p["u"])))
     return x @ square(p["w"]) + x @ clipped(p["v"]) + jax.nn.relu(data) @ p["t"]
 
 
-@case((3, 5), {"w": (5, 4), "b": (4,), "v": (4, 2)},
-      {"w": PRODUCT, "b": "bias of w", "v": PRODUCT})  # fmt: skip
+@case(
+    (3, 5),
+    {"w": (5, 4), "b": (4,), "v": (4, 2)},
+    {"w": PRODUCT, "b": "bias of w", "v": PRODUCT},
+)
 def activations_with_rules(p, x):
     h = jax.nn.silu(jax.nn.gelu(x @ p["w"] + p["b"][None]))
     return jax.nn.log_softmax(jax.nn.leaky_relu(h) @ p["v"], axis=-1).sum(0)
