@@ -114,7 +114,8 @@ def _convolution(equation, position):
         h = jnp.transpose(h, numbers.lhs_spec)  # batch, channels, positions
         patches = _patches(h, kernel[2:], y[2:], params)
         # window, batch, channels, positions -> groups, rows, channels x window
-        grouped = patches.reshape(-1, y[0], groups, kernel[1], *y[2:])
+        window = math.prod(kernel[2:])
+        grouped = patches.reshape(window, y[0], groups, kernel[1], *y[2:])
         last = tuple(range(4, grouped.ndim))
         return grouped.transpose((2, 1, *last, 3, 0)).reshape(groups, rows, inputs)
 
@@ -240,7 +241,7 @@ def _gather(equation, position):
 
     def factor(tokens):
         tokens = tokens.reshape(1, math.prod(indices[:-1]))
-        inside = jnp.clip(tokens, 0, table[axes[0]] - 1)
+        inside = _inside(tokens, table[axes[0]])
         dropped = "FILL" in mode or "drop" in mode
         weight = (inside == tokens) | (not dropped)
         return Hot(inside.astype(jnp.int32), weight.astype(jnp.float32))
@@ -261,11 +262,16 @@ def _dynamic_slice(equation, position):
         return None
 
     def factor(*starts):
-        inside = jnp.clip(starts[cut[0]], 0, table[cut[0]] - 1)
-        position = inside.astype(jnp.int32).reshape(1, 1)
-        return Hot(position, jnp.ones((1, 1), jnp.float32))
+        position = _inside(starts[cut[0]], table[cut[0]]).reshape(1, 1)
+        return Hot(position.astype(jnp.int32), jnp.ones((1, 1), jnp.float32))
 
     return _lookup(table, cut[0], 1, factor, lambda dy: dy.reshape(sizes))
+
+
+def _inside(index, n):
+    """The nearest index of a row, in the same dtype, which may not hold n."""
+    index = jnp.asarray(index)
+    return jnp.clip(index, 0, min(n - 1, int(jnp.iinfo(index.dtype).max)))
 
 
 def _lookup(table, axis, rows, factor, spread):

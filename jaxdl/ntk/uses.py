@@ -381,7 +381,9 @@ def _follow_scan(equation, values, tape):
         h = _scale(jax.tree.map(repeat.leave, h), repeat.use, outer)
         use = repeat.outside(outer)
         if repeat.use.bias is not None and use.bias is None:
-            tape.refuse(outer[repeat.use.bias.leaf], "it is another one in each step")
+            tape.refuse(
+                outer[repeat.use.bias.leaf], "it is added, another one in each step"
+            )
         tape.record(use, h)
     return [*carry, *rows]
 
