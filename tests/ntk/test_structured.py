@@ -467,6 +467,17 @@ lookup("of_two_axes", (0, 4), OWN)(lambda e, t: e[t, t[::-1]][:, None])
 lookup("of_windows", (0, 6), OWN, shape=(2,))(
     lambda e, t: lax.dynamic_slice(e, (t[0], 0), (2, 4))
 )
+lookup("by_one_byte", (250, 255), table=(300, 2))(
+    lambda e, t: lax.gather(
+        e,
+        t.astype(jnp.uint8)[:, None],
+        lax.GatherDimensionNumbers((1,), (0,), (0,)),
+        (1, 2),
+    )
+)
+lookup("of_one_by_one_byte", (252, 255), shape=(1,), table=(300, 2))(
+    lambda e, t: lax.dynamic_index_in_dim(e, t[0].astype(jnp.uint8))
+)
 lookup("of_a_scaled_table", (0, 9))(lambda e, t: (e * 0.3)[t] / 7)
 lookup("of_a_slice", (0, 5))(lambda e, t: e[3:, ::2].astype(jnp.float64)[t])
 
@@ -579,6 +590,12 @@ def a_convolution_twice(p, x):
             )[0]
         )
     return x.mean((0, 1))
+
+
+@case((3, 4), {"w": (2, 3, 5), "b": (2,)}, {"w": CONVOLUTION, "b": OWN})
+def a_convolution_of_too_few(p, x):
+    empty = lax.conv_general_dilated(x[None], p["w"], (1,), "VALID")
+    return empty.sum((0, 2)) + p["b"] * x[0, 0]
 
 
 # -- Bodies -------------------------------------------------------------------------
