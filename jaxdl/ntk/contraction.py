@@ -50,8 +50,9 @@ def gradient(part: Part, inputs: int) -> Array:
     if not isinstance(h, Hot):
         return jnp.moveaxis(jnp.einsum("grc,kgrf->gkfc", h, dy), 0, 1)
     zeros = jnp.zeros((k, groups, inputs, outputs), dy.dtype)
-    weighted = dy[:, 0] * h.weight[0][None, :, None]
-    return zeros.at[:, 0, h.position[0]].add(weighted).swapaxes(2, 3)
+    weighted = dy * h.weight[None, :, :, None]
+    group = jnp.arange(groups)[:, None]
+    return zeros.at[:, group, h.position].add(weighted).swapaxes(2, 3)
 
 
 def contract(a: Features, b: Features, outputs: str) -> Array:
@@ -130,12 +131,18 @@ def _overlap(h, other):
     if isinstance(other, Hot):
         return jnp.moveaxis(_overlap(other, h), (0, 1, 3, 4), (1, 0, 4, 3))
     if isinstance(h, Hot):
-        picked = jnp.take(other[..., 0, :, :], h.position[:, 0], axis=-1)
-        weight = h.weight[:, 0].astype(picked.dtype)
-        picked = picked * weight.reshape((1,) * (picked.ndim - 2) + weight.shape)
-        if other.ndim == 4:  # (j, s, i, r)
-            return picked.transpose(2, 0, 3, 1)[:, :, None]
-        return picked.transpose(3, 0, 4, 2, 1)[:, :, None]  # (j, k, s, i, r)
+        groups = range(h.position.shape[1])
+        return jnp.stack([_picked(h, other, group) for group in groups], axis=2)
     if other.ndim == 4:
         return jnp.einsum("igrc,jgsc->ijgrs", h, other)
     return jnp.einsum("igrc,jkgsc->ijgrsk", h, other)
+
+
+def _picked(h, other, group):
+    """Inner products of one-hot h's with others, of one group."""
+    picked = jnp.take(other[..., group, :, :], h.position[:, group], axis=-1)
+    weight = h.weight[:, group].astype(picked.dtype)
+    picked = picked * weight.reshape((1,) * (picked.ndim - 2) + weight.shape)
+    if other.ndim == 4:  # (j, s, i, r)
+        return picked.transpose(2, 0, 3, 1)
+    return picked.transpose(3, 0, 4, 2, 1)  # (j, k, s, i, r)

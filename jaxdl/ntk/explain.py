@@ -139,7 +139,11 @@ def _services(how, leaf, names, outputs, n_pairs, n):
     if leaf in how.direct:
         products = how.n_outputs ** (2 if outputs == "full" else 1)
         reason = how.refused[leaf]
-        natural = reason.removeprefix("no rule for ") in NATURAL or len(shape) < 2
+        natural = (
+            len(shape) < 2
+            or reason.startswith("it is added")
+            or reason.removeprefix("no rule for ") in NATURAL
+        )
         reason = "it scales or shifts" if natural else reason
         flops = 2.0 * n_pairs * products * how.sizes[leaf]
         return [Service(name, shape, (), "own gradient", flops, not natural, reason)]

@@ -264,7 +264,7 @@ def _loose_biases(uses, weights, groups):
             if owner.setdefault(bias.leaf, number) != number:
                 loose[bias.leaf] = "it is added to the outputs of two weights"
             elif len(biases) > 1 or group_of[bias.leaf] != group_of[weight.leaf]:
-                loose[bias.leaf] = "its weight has other uses, or counts elsewhere"
+                loose[bias.leaf] = "it is added to what has other uses, or counts apart"
             elif any(use.leaf == bias.leaf for use in uses):
                 loose[bias.leaf] = "it has other uses"
     return loose

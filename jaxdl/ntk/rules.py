@@ -116,7 +116,7 @@ def _convolution(equation, position):
         patches = _patches(h, kernel[2:], y[2:], params)
         if groups == 1:
             return patches.reshape(1, rows, inputs)
-        patches = patches.reshape(rows, -1, groups, kernel[1])
+        patches = patches.reshape(rows, math.prod(kernel[2:]), groups, kernel[1])
         return patches.transpose(2, 0, 1, 3).reshape(groups, rows, inputs)
 
     def spread(dy):
@@ -131,7 +131,9 @@ def _convolution(equation, position):
         return dy.reshape(groups, rows, outputs)
 
     def arrange(w):
-        w = w.transpose(numbers.rhs_spec).reshape(groups, outputs, kernel[1], -1)
+        w = w.transpose(numbers.rhs_spec).reshape(
+            groups, outputs, kernel[1], math.prod(kernel[2:])
+        )
         return w.transpose(0, 3, 2, 1).reshape(groups, inputs, outputs)
 
     return Form(
@@ -241,7 +243,7 @@ def _gather(equation, position):
 
     def factor(tokens):
         tokens = tokens.reshape(1, math.prod(indices[:-1]))
-        inside = jnp.clip(tokens, 0, table[axes[0]] - 1)
+        inside = _inside(tokens, table[axes[0]])
         dropped = "FILL" in mode or "drop" in mode
         weight = (inside == tokens) | (not dropped)
         return Hot(inside.astype(jnp.int32), weight.astype(jnp.float32))
@@ -262,11 +264,16 @@ def _dynamic_slice(equation, position):
         return None
 
     def factor(*starts):
-        inside = jnp.clip(starts[cut[0]], 0, table[cut[0]] - 1)
-        position = inside.astype(jnp.int32).reshape(1, 1)
-        return Hot(position, jnp.ones((1, 1), jnp.float32))
+        position = _inside(starts[cut[0]], table[cut[0]]).reshape(1, 1)
+        return Hot(position.astype(jnp.int32), jnp.ones((1, 1), jnp.float32))
 
     return _lookup(table, cut[0], 1, factor, lambda dy: dy.reshape(sizes))
+
+
+def _inside(index, n):
+    """The nearest index of a row, in the same dtype, which may not hold n."""
+    index = jnp.asarray(index)
+    return jnp.clip(index, 0, min(n - 1, int(jnp.iinfo(index.dtype).max)))
 
 
 def _lookup(table, axis, rows, factor, spread):

@@ -218,12 +218,15 @@ def _summed(weight, parts):
 def _tile(how, n1, n2, k, *, symmetric, outputs, dtype):
     """Examples of one side at a time, for intermediate results of bounded size."""
     width = k * k if outputs == "full" else k if outputs == "diagonal" else 1
-    rows = 1
+    size = width
     for weight in how.weights:
         if weight.factored:
             n = sum(how.uses[i].rows for i in weight.uses)
-            rows = max(rows, weight.shape[0] * n * n)
-    bytes_ = rows * width * jnp.dtype(dtype).itemsize * 2
+            crossed = (
+                len(set(weight.swapped)) > 1
+            )  # then k is there before it is summed
+            size = max(size, weight.shape[0] * n * n * max(width, k if crossed else 1))
+    bytes_ = size * jnp.dtype(dtype).itemsize * 2
     tile = max(1, int(math.sqrt(TILE_BYTES / bytes_)))
     if symmetric:
         # Diagonal tiles are computed whole: with m tiles a side, (m + 1) / 2 m.

@@ -97,7 +97,7 @@ class Tape:
 
     def record(self, use: Use, factor: Any) -> Array | None:
         """Keep a use; returns its tap, if there are taps."""
-        self.uses.append(use)
+        self.uses.append(use._replace(factor=_form(factor)))
         self.factors.append(factor)
         return None if self.taps is None else self.taps[len(self.uses) - 1]
 
@@ -176,9 +176,7 @@ def _used(equation, values, tape):
         h = rules.multiply(h, weight.scale)
     use = Use(
         weight.leaf, form.rule, form.groups, form.rows, form.inputs, form.outputs,
-        view=_then(weight.view, form.arrange),
-        factor=jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), h),
-        dtype=y.dtype,
+        view=_then(weight.view, form.arrange), factor=_form(h), dtype=y.dtype,
     )  # fmt: skip
     tap = tape.record(use, h)
     y = y if tap is None else y + form.spread(tap)
@@ -212,9 +210,7 @@ def _added(equation, values, tape):
     one = jnp.full((*h.shape[:2], 1), scale, h.dtype)
     h = jnp.concatenate([h, one], axis=2)
     tape.factors[host.use] = h
-    tape.uses[host.use] = use._replace(
-        bias=Bias(other.leaf, view), factor=jax.ShapeDtypeStruct(h.shape, h.dtype)
-    )
+    tape.uses[host.use] = use._replace(bias=Bias(other.leaf, view), factor=_form(h))
     host.bias = other.leaf
     return jaxpr.bind(equation, [_value(value) for value in values])
 
@@ -222,6 +218,8 @@ def _added(equation, values, tape):
 def _is_bias(form, shape, y):
     """If an array of ``shape`` is added to each row alike, and fills all outputs."""
     if len(shape) != y.ndim or math.prod(shape) != form.groups * form.outputs:
+        return False
+    if any(n not in (1, m) for n, m in zip(shape, y.shape, strict=True)):
         return False
     entries = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     spread = form.collect(np.broadcast_to(entries, y.shape))
@@ -231,6 +229,11 @@ def _is_bias(form, shape, y):
 
 def _value(value):
     return value.value if isinstance(value, Weight) else value
+
+
+def _form(factor):
+    """Shapes and dtypes of a factor."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), factor)
 
 
 def _then(first: View, second: View) -> View:
@@ -258,6 +261,16 @@ def _looked_at(equation, values):
                 view=_then(weight.view, lambda e, i=i: np.split(e, cuts, axis)[i]),
             )
             for i, part in enumerate(parts)
+        ]
+    if name == "unstack":
+        weight, axis = values[0], params["axis"]
+        return [
+            replace(
+                weight,
+                value=part,
+                view=_then(weight.view, lambda e, i=i: np.take(e, i, axis)),
+            )
+            for i, part in enumerate(jaxpr.bind(equation, [weight.value]))
         ]
     view = _view(name, equation)
     if view is None:
@@ -368,7 +381,9 @@ def _follow_scan(equation, values, tape):
         h = _scale(jax.tree.map(repeat.leave, h), repeat.use, outer)
         use = repeat.outside(outer)
         if repeat.use.bias is not None and use.bias is None:
-            tape.refuse(outer[repeat.use.bias.leaf], "it is another one in each step")
+            tape.refuse(
+                outer[repeat.use.bias.leaf], "it is added, another one in each step"
+            )
         tape.record(use, h)
     return [*carry, *rows]
 
@@ -408,12 +423,9 @@ class _Repeat(NamedTuple):
                 return np.concatenate([use.view(row) for row in entries])
             return use.view(entries)
 
-        def shape(a):
-            return jax.ShapeDtypeStruct((groups, rows, *a.shape[2:]), a.dtype)
-
         return use._replace(
             leaf=weight.leaf, groups=groups, rows=rows, view=view,
-            factor=jax.tree.map(shape, use.factor), bias=self._bias(outer),
+            bias=self._bias(outer),
         )  # fmt: skip
 
     def _bias(self, outer):
