@@ -16,7 +16,8 @@ from jaxdl.ntk.plan import arguments, method_flops, plan
 from jaxdl.ntk.plan import cheapest as cheapest_of
 from jaxdl.ntk.rules import Hot
 from jaxdl.ntk.symmetry import mirror
-from jaxdl.ntk.uses import Tape, follow
+from jaxdl.ntk.tape import Tape
+from jaxdl.ntk.uses import follow
 from jaxdl.types import Array
 
 EXAMPLES_BYTES = 2**26  # of the taps of the examples that are computed at a time
