@@ -76,8 +76,9 @@ def linear_network_critical_points(
         (0,) 0.5 0 minimum
         (1,) 2.0 1 strict saddle
     """
-    matrix = _matrix(target)
-    narrowest = min(_widths(hidden))
+    if message := _misfit(target, hidden):
+        raise ValueError(message)
+    matrix, narrowest = _matrix(target), min(hidden)
     values = np.linalg.svd(matrix, compute_uv=False)
     s = values[values > max(matrix.shape) * np.finfo(float).eps * values[0]]
     most = min(narrowest, len(s))
@@ -117,8 +118,9 @@ def linear_network_point(
         [[4. 0.]
          [0. 0.]]
     """
-    matrix = _matrix(target)
-    widths = _widths(hidden)
+    if message := _misfit(target, hidden):
+        raise ValueError(message)
+    matrix, widths = _matrix(target), tuple(hidden)
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     chosen, r = list(modes), len(modes)
     if len({*chosen}) != r or any(not 0 <= i < len(s) for i in chosen):
@@ -154,29 +156,24 @@ def _point(s, modes, p, shape, depth, most) -> LinearNetworkPoint:
 
 
 def _matrix(target: ArrayLike) -> np.ndarray:
-    """The target as a matrix.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """The target as a matrix."""
     matrix = np.asarray(target, np.float64)
-    if matrix.ndim == 1 and np.all(matrix >= 0):
-        matrix = np.diag(matrix)
-    if matrix.ndim != 2 or not matrix.size or not np.all(np.isfinite(matrix)):
-        raise ValueError(
+    return np.diag(matrix) if matrix.ndim == 1 else matrix
+
+
+def _misfit(target: ArrayLike, hidden: Sequence[int]) -> str:
+    """What is wrong with the arguments of both functions, or an empty string."""
+    matrix = np.asarray(target, np.float64)
+    vector = matrix.ndim == 1 and bool(np.all(matrix >= 0))
+    if (
+        not (vector or matrix.ndim == 2)
+        or not matrix.size
+        or not np.all(np.isfinite(matrix))
+    ):
+        return (
             "target must be a finite matrix, or a vector of singular values >= 0, got "
             f"{target!r}"
         )
-    return matrix
-
-
-def _widths(hidden: Sequence[int]) -> tuple[int, ...]:
-    """The hidden widths.
-
-    Raises:
-        ValueError: If they are none.
-    """
-    widths = tuple(hidden)
-    if not widths or any(not isinstance(h, int) or h < 1 for h in widths):
-        raise ValueError(f"hidden must be positive integers, got {hidden!r}")
-    return widths
+    if not hidden or any(not isinstance(h, int) or h < 1 for h in hidden):
+        return f"hidden must be positive integers, got {hidden!r}"
+    return ""

@@ -61,10 +61,8 @@ def test_golden_points(depth):
         cuts = np.cumsum([a * b for a, b in shapes])[:-1]
         parts = np.split(flat, cuts)
         given = [w.reshape(s) for w, s in zip(parts, shapes, strict=True)]
-        chosen = [given]
-        if row["rep"] == "balanced":
-            chosen.append(linear_network_point(target, widths, point.modes))
-        for weights in chosen:
+        ours = linear_network_point(target, widths, point.modes)
+        for weights in [given, ours] if row["rep"] == "balanced" else [given]:
             value, gradient, eigenvalues = measured(weights, target)
             assert value == pytest.approx(point.loss, abs=1e-9)
             assert gradient < 1e-12
@@ -131,10 +129,11 @@ def test_a_vector_of_singular_values():
     ],
 )
 def test_rejects(arguments, message):
+    target, hidden = arguments
     with pytest.raises(ValueError, match=message):
-        linear_network_critical_points(*arguments)
+        linear_network_critical_points(target, hidden)
     with pytest.raises(ValueError, match=message):
-        linear_network_point(*arguments, [])
+        linear_network_point(target, hidden, [])
 
 
 @pytest.mark.parametrize("modes", [[0, 0], [3], [-1], [0, 1]])
