@@ -22,6 +22,14 @@ from jaxdl.landscape.conserved import (
     quantity_change,
     rescaling_form,
 )
+from jaxdl.landscape.critical_points import (
+    STATUSES,
+    CriticalPoints,
+    find_critical_points,
+)
+from jaxdl.landscape.degeneracy import (
+    explained_directions,
+)
 from jaxdl.landscape.device_matching import (
     DeviceMatching,
     match_weights_on_device,
@@ -77,9 +85,11 @@ from jaxdl.landscape.verification import (
 )
 
 __all__ = [
+    "STATUSES",
     "Axis",
     "Barrier",
     "Bezier",
+    "CriticalPoints",
     "DeviceMatching",
     "Element",
     "Form",
@@ -104,6 +114,8 @@ __all__ = [
     "cosines",
     "effective_learning_rate",
     "equilibrium_squared_norm",
+    "explained_directions",
+    "find_critical_points",
     "group_order",
     "identity_element",
     "inverse",
