@@ -64,6 +64,12 @@ from jaxdl.landscape.paths import (
     linear_path,
     quadratic_path,
 )
+from jaxdl.landscape.splitting import (
+    SplitInertia,
+    split_inertia,
+    split_neuron,
+    splitting_matrix,
+)
 from jaxdl.landscape.symmetry import (
     Axis,
     Group,
@@ -98,6 +104,7 @@ __all__ = [
     "Matching",
     "Move",
     "Path",
+    "SplitInertia",
     "Start",
     "Symmetry",
     "SymmetryCheck",
@@ -142,4 +149,7 @@ __all__ = [
     "scale_tangents",
     "softmax_shift",
     "softmax_tangents",
+    "split_inertia",
+    "split_neuron",
+    "splitting_matrix",
 ]
