@@ -45,6 +45,12 @@ from jaxdl.landscape.elements import (
     inverse,
     random_element,
 )
+from jaxdl.landscape.escape import (
+    Escape,
+    escape_growth,
+    escape_time,
+    measure_escape,
+)
 from jaxdl.landscape.matching import (
     Matching,
     Start,
@@ -63,6 +69,15 @@ from jaxdl.landscape.paths import (
     bezier_path,
     linear_path,
     quadratic_path,
+)
+from jaxdl.landscape.slices import (
+    Trajectory,
+    eigenvector_directions,
+    filter_normalize,
+    random_direction,
+    slice_1d,
+    slice_2d,
+    trajectory_directions,
 )
 from jaxdl.landscape.splitting import (
     SplitInertia,
@@ -85,6 +100,13 @@ from jaxdl.landscape.tangents import (
     softmax_shift,
     softmax_tangents,
 )
+from jaxdl.landscape.tied import (
+    TiedRun,
+    growth_rate,
+    tie_units,
+    tied_gap,
+    train_tied,
+)
 from jaxdl.landscape.verification import (
     SymmetryCheck,
     check_symmetry,
@@ -98,6 +120,7 @@ __all__ = [
     "CriticalPoints",
     "DeviceMatching",
     "Element",
+    "Escape",
     "Form",
     "Group",
     "GroupOrder",
@@ -108,6 +131,8 @@ __all__ = [
     "Start",
     "Symmetry",
     "SymmetryCheck",
+    "TiedRun",
+    "Trajectory",
     "act",
     "assign",
     "assign_on_device",
@@ -120,10 +145,15 @@ __all__ = [
     "compose",
     "cosines",
     "effective_learning_rate",
+    "eigenvector_directions",
     "equilibrium_squared_norm",
+    "escape_growth",
+    "escape_time",
     "explained_directions",
+    "filter_normalize",
     "find_critical_points",
     "group_order",
+    "growth_rate",
     "identity_element",
     "inverse",
     "leaf_names",
@@ -135,6 +165,7 @@ __all__ = [
     "match_activations",
     "match_weights",
     "match_weights_on_device",
+    "measure_escape",
     "mlp_symmetry",
     "momentum_quantity",
     "momentum_quantity_change",
@@ -142,14 +173,21 @@ __all__ = [
     "quadratic_path",
     "quantity",
     "quantity_change",
+    "random_direction",
     "random_element",
     "rescaling_form",
     "sampled_orbit_average",
     "scale_hessian_products",
     "scale_tangents",
+    "slice_1d",
+    "slice_2d",
     "softmax_shift",
     "softmax_tangents",
     "split_inertia",
     "split_neuron",
     "splitting_matrix",
+    "tie_units",
+    "tied_gap",
+    "train_tied",
+    "trajectory_directions",
 ]
