@@ -126,7 +126,7 @@ def measure_escape(
         ...     loss, jnp.zeros(2), jnp.array([0.0, 1.0]), sgd(0.04), 500, radius=0.5
         ... )
         >>> print(f"{escape.growth:.4f}", escape.steps)
-        1.0400 337
+        1.0400 339
     """
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be an integer >= 1, got {steps!r}")
