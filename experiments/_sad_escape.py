@@ -49,7 +49,8 @@ class Config:
         noises = self.noises
         if len(noises) < 2 or list(noises) != sorted({*noises}) or noises[0] <= 0:
             raise ValueError(
-                f"escape.noises must be two or more, positive and ascending, got {noises}"
+                "escape.noises must be two or more, positive and ascending, got "
+                f"{noises}"
             )
         if noises[-1] > 0.01:
             raise ValueError(f"escape.noises must be at most 0.01, got {noises}")
@@ -102,15 +103,20 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         growth = np.array([
             float(escape_growth(eta, -SINGULAR[0], b)) for b in (0.0, beta)
         ])
-        times = np.stack([np.asarray(escape_time(noises, g, 0.5)) for g in growth])
+        times = np.stack([
+            np.asarray(escape_time(jnp.asarray(noises), g, 0.5)) for g in growth
+        ])
     row_key, init_key, noise_key = jax.random.split(key, 3)
     x = jax.random.normal(row_key, (20, 3))
     batch = x, jnp.sin(2 * x[:, :1])
-    gaps = []
-    for width in config.widths:
-        params = mlp.init(jax.random.fold_in(init_key, width), (3, width, 1))
+    networks = [
+        mlp.init(jax.random.fold_in(init_key, width), (3, width, 1))
+        for width in config.widths
+    ]
+    gaps, params = [], networks[-1]
+    for start in networks:
         gaps.append([
-            np.asarray(_tied(params, batch, o, config.tied_steps).gaps)
+            np.asarray(_tied(start, batch, o, config.tied_steps).gaps)
             for o in (optim.sgd(0.1), optim.adam(0.01))
         ])
         tick(0.4 / len(config.widths))

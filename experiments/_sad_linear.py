@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,8 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         product = jnp.matmul(one.kernel, two.kernel, precision="highest")
         return jnp.sum((target.T - product) ** 2) / 2
 
-    starts = tuple(Dense(np.stack(ws).transpose(0, 2, 1), None) for ws in (first, last))
+    stacked: list[Any] = [np.stack(ws).transpose(0, 2, 1) for ws in (first, last)]
+    starts = tuple(Dense(kernel, None) for kernel in stacked)
     found = find_critical_points(
         loss,
         starts,

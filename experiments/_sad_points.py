@@ -3,19 +3,22 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from experiments._figures import BLUE, GRAY, PALETTE, Plot, figure
 from experiments._findings import Finding, at_least, between, close
 from jaxdl import tree
 from jaxdl.landscape import find_critical_points, mlp_symmetry, slice_2d
+from jaxdl.landscape.critical_points import MethodName
 from jaxdl.models import mlp
 from jaxdl.nn import Dense
 
-METHODS = (
+METHODS: tuple[MethodName, ...] = (
     "newton_trust_region",
     "gradient_norm",
     "newton_minres",
@@ -98,10 +101,11 @@ def gaussian(rng: np.random.Generator, inputs: int, width: int, n: int):
     Returns:
         Layers with a leading axis.
     """
-    return (
-        Dense(rng.normal(size=(n, inputs, width)), rng.normal(size=(n, width))),
-        Dense(rng.normal(size=(n, width, 1)), rng.normal(size=(n, 1))),
-    )
+
+    def draw(*shape: int) -> Any:
+        return rng.normal(size=(n, *shape))
+
+    return Dense(draw(inputs, width), draw(width)), Dense(draw(width, 1), draw(1))
 
 
 def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Result:
@@ -110,7 +114,9 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
     x = rng.normal(size=(config.examples, 2))
     smooth = np.tanh(2 * x @ rng.normal(size=(2, 3)) + rng.normal(size=3))
     regression = x, smooth @ np.array([1, -0.6, 0.8]) + 0.1 * rng.normal(size=len(x))
-    searches = [(f"2-2-1 {method}", XOR, 2, method) for method in METHODS]
+    searches: list[tuple[str, Any, int, MethodName]] = [
+        (f"2-2-1 {method}", XOR, 2, method) for method in METHODS
+    ]
     searches += [
         ("2-3-1 levenberg_marquardt", XOR, 3, METHODS[-1]),
         (f"regression {config.width}", regression, config.width, METHODS[-1]),
@@ -210,11 +216,12 @@ def check(result: Result) -> list[Finding]:
             measured=int(np.sum(strict[xor])),
             tolerance=0,
             kind="observation",
-            source="this study, as proved for a sigmoid output by Hamey (1998), XOR has "
-            "no local minima: a case study in neural network error surface analysis",
+            source="this study, as proved for a sigmoid output by Hamey (1998), XOR "
+            "has no local minima, Neural Networks 11(4), 669-681",
         ),
         close(
-            "all its critical points have the loss of the constant 1/2, or none: others",
+            "all its critical points have the loss of the constant 1/2, or none: "
+            "others",
             expected=0,
             measured=int(np.sum(plateau[xor])),
             tolerance=0,
@@ -270,6 +277,7 @@ def plot(result: Result) -> dict[str, Plot]:
         )
     axes.set(xlabel="loss (1e-4 and less at the left)", ylabel="negative eigenvalues")
     axes.set_xscale("log")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     sheet, plane = figure()
     lines = plane.contour(

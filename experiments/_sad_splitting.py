@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from experiments._figures import Plot, figure
 from experiments._findings import Finding, at_most, close
@@ -96,7 +97,11 @@ def run(config: Config, key: jax.Array, tick: Callable[[float], object]) -> Resu
         with jax.enable_x64(True):
             rows += _children(objective, found, mus)
         tick(1 / config.problems)
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    shapes = [(), (), (2,), *[(len(mus),)] * 4]
+    columns = [
+        np.array([row[i] for row in rows]).reshape(len(rows), *shape)
+        for i, shape in enumerate(shapes)
+    ]
     return Result(mus, *columns)
 
 
@@ -211,6 +216,7 @@ def plot(result: Result) -> Plot:
             label=f"loss {loss_:.3g}",
         )
     axes.set(xlabel="mu", ylabel="negative eigenvalues, shifted a little")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if len(result.losses) <= 8:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return Plot(
