@@ -135,10 +135,11 @@ def test_vmap_along_the_line():
 
 def test_piecewise_linear_units_have_no_curvature_to_split_by():
     params = networks.layers((2, 3, 1))
+    x, y = xor.X.astype(np.float32), xor.Y.astype(np.float32)
 
     def relu_loss(params):
-        outputs = jax.vmap(lambda x: mlp.apply(params, x))(xor.X)
-        return jnp.sum((outputs[:, 0] - xor.Y) ** 2)
+        outputs = jax.vmap(lambda x: mlp.apply(params, x))(x)
+        return jnp.sum((outputs[:, 0] - y) ** 2)
 
     np.testing.assert_array_equal(splitting_matrix(relu_loss, params, 0), 0)
 
