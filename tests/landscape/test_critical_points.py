@@ -80,6 +80,19 @@ def test_a_tail_beside_a_bowl(method):
     assert np.any(found.gradient_norm < 1e-10)
 
 
+def tail_and_gorge(x):
+    return jnp.exp(-x[0]) + 1e4 * (x[1] - 1) ** 2
+
+
+def test_a_tail_whose_curvature_is_rounding_is_known_by_its_drift():
+    """Beside the gorge the tail has no curvature: no Newton step tells of it."""
+    found = find_critical_points(tail_and_gorge, np.array([[12.0, 1.0], [0.0, 3.0]]))
+    assert np.all(found.stalled)
+    assert np.all(found.gradient_norm < 1e-10)
+    assert np.all(found.newton_step < 1e-6)
+    assert np.all(found.drift > 0.2)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_degenerate_minimum_is_critical(method):
     found = find_critical_points(quartic, ONE, method)
