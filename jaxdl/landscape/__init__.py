@@ -22,6 +22,14 @@ from jaxdl.landscape.conserved import (
     quantity_change,
     rescaling_form,
 )
+from jaxdl.landscape.critical_points import (
+    STATUSES,
+    CriticalPoints,
+    find_critical_points,
+)
+from jaxdl.landscape.degeneracy import (
+    explained_directions,
+)
 from jaxdl.landscape.device_matching import (
     DeviceMatching,
     match_weights_on_device,
@@ -36,6 +44,12 @@ from jaxdl.landscape.elements import (
     identity_element,
     inverse,
     random_element,
+)
+from jaxdl.landscape.escape import (
+    Escape,
+    escape_growth,
+    escape_time,
+    measure_escape,
 )
 from jaxdl.landscape.matching import (
     Matching,
@@ -56,6 +70,21 @@ from jaxdl.landscape.paths import (
     linear_path,
     quadratic_path,
 )
+from jaxdl.landscape.slices import (
+    Trajectory,
+    eigenvector_directions,
+    filter_normalize,
+    random_direction,
+    slice_1d,
+    slice_2d,
+    trajectory_directions,
+)
+from jaxdl.landscape.splitting import (
+    SplitInertia,
+    split_inertia,
+    split_neuron,
+    splitting_matrix,
+)
 from jaxdl.landscape.symmetry import (
     Axis,
     Group,
@@ -71,26 +100,39 @@ from jaxdl.landscape.tangents import (
     softmax_shift,
     softmax_tangents,
 )
+from jaxdl.landscape.tied import (
+    TiedRun,
+    growth_rate,
+    tie_units,
+    tied_gap,
+    train_tied,
+)
 from jaxdl.landscape.verification import (
     SymmetryCheck,
     check_symmetry,
 )
 
 __all__ = [
+    "STATUSES",
     "Axis",
     "Barrier",
     "Bezier",
+    "CriticalPoints",
     "DeviceMatching",
     "Element",
+    "Escape",
     "Form",
     "Group",
     "GroupOrder",
     "Matching",
     "Move",
     "Path",
+    "SplitInertia",
     "Start",
     "Symmetry",
     "SymmetryCheck",
+    "TiedRun",
+    "Trajectory",
     "act",
     "assign",
     "assign_on_device",
@@ -103,8 +145,15 @@ __all__ = [
     "compose",
     "cosines",
     "effective_learning_rate",
+    "eigenvector_directions",
     "equilibrium_squared_norm",
+    "escape_growth",
+    "escape_time",
+    "explained_directions",
+    "filter_normalize",
+    "find_critical_points",
     "group_order",
+    "growth_rate",
     "identity_element",
     "inverse",
     "leaf_names",
@@ -116,6 +165,7 @@ __all__ = [
     "match_activations",
     "match_weights",
     "match_weights_on_device",
+    "measure_escape",
     "mlp_symmetry",
     "momentum_quantity",
     "momentum_quantity_change",
@@ -123,11 +173,21 @@ __all__ = [
     "quadratic_path",
     "quantity",
     "quantity_change",
+    "random_direction",
     "random_element",
     "rescaling_form",
     "sampled_orbit_average",
     "scale_hessian_products",
     "scale_tangents",
+    "slice_1d",
+    "slice_2d",
     "softmax_shift",
     "softmax_tangents",
+    "split_inertia",
+    "split_neuron",
+    "splitting_matrix",
+    "tie_units",
+    "tied_gap",
+    "train_tied",
+    "trajectory_directions",
 ]
