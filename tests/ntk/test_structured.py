@@ -421,6 +421,17 @@ def biases_through_calls(p, x):
     return jax.jit(lambda y, c: jnp.sin(y + c))(y, jnp.flip(p["c"])[None]).sum(0)
 
 
+@case(
+    (3, 5),
+    {"w": (5, 4), "b": (4,), "v": (5, 4), "c": (4,)},
+    {"w": PRODUCT, "b": OWN, "v": PRODUCT, "c": "bias of v"},
+)
+def biases_after_more_rows(p, x):
+    wider = x[:1] @ p["w"] + x[:, :4]  # (1, 4) + (3, 4)
+    as_wide = x @ p["v"] + x[:, :4]
+    return (jnp.tanh(wider + p["b"][None]) * jnp.sin(as_wide + p["c"][None])).sum(0)
+
+
 # -- Lookups ------------------------------------------------------------------------
 
 
