@@ -3,6 +3,7 @@
 PY ?=
 JAX ?=
 ARGS ?=
+BENCH ?= curvature ntk
 VENV := .venv
 OLDEST := .venv-oldest
 PYTHON := $(VENV)/bin/python
@@ -25,7 +26,8 @@ help:  ## list these targets
 	@echo
 	@echo "PY    interpreter or version to build on (default: newest found from 3.11 on)"
 	@echo "JAX   accelerator build of JAX: cuda13, cuda12, tpu (default: CPU)"
-	@echo "ARGS  passed on to pytest, to the studies or to the benchmark"
+	@echo "ARGS  passed on to pytest, to the studies or to the benchmarks"
+	@echo "BENCH which benchmarks (default: $(BENCH))"
 
 setup:  ## make .venv, if it is not there or its inputs have changed
 	@sh scripts/setup.sh $(VENV) constraints.txt "$(PY)" "$(JAX)"
@@ -48,9 +50,11 @@ test-slow: setup  ## run the tests that take longer
 test-oldest: setup-oldest  ## run the suite on Python 3.11 and the oldest packages
 	@sh scripts/test.sh $(OLDEST)/bin/python $(ARGS)
 
-bench: setup  ## time curvature against its peers, each in its own environment
+bench: setup  ## time curvature and kernels against peers in their own environments
 	@sh scripts/setup_bench.sh "$(PY)"
-	@$(PYTHON) -m benchmarks.curvature --write $(ARGS)
+	@for name in $(BENCH); do \
+		$(PYTHON) -m benchmarks.$$name --write $(ARGS) || exit 1; \
+	done
 
 format: setup  ## rewrite the code in the project's format
 	@$(PYTHON) -m ruff format

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks._processes import Failed, Tool, Worker
+
+SLOW = 10.0
+"""Seconds of a call that is not made again in each round."""
 
 Answers = Sequence[Mapping[str, np.ndarray]]
 
@@ -48,8 +51,9 @@ class Entry:
     setting: dict[str, Any] | None = None  # None: none was good enough
     note: str = ""
     tried: float = math.inf  # seconds of one call when the setting was accepted
-    seconds: list[float] = field(default_factory=list)  # of the processor, one a round
+    seconds: list[float] = field(default_factory=list)  # by `Worker.clock`, one a round
     wall: list[float] = field(default_factory=list)  # on the clock
+    peak: int | None = None  # bytes that a call needs above what was there before
 
     @property
     def median(self) -> float:
@@ -103,9 +107,10 @@ def time_in_turns(
 ) -> None:
     """Time each entry once a round, so that all of them meet the same noise.
 
-    Each round starts one entry further on, and has a seed of its own. Every process
-    runs on one core, so the processor's time is what the clock shows when nobody else
-    is there, and stays that when somebody is.
+    Each round starts one entry further on, and has a seed of its own. On one core the
+    processor's time is what the clock shows when nobody else is there, and stays that
+    when somebody is; on several cores it is the clock that counts. A call of more than
+    `SLOW` seconds counts as it was when the setting was tried.
 
     Args:
         entries: With settings; their times are written here.
@@ -122,20 +127,51 @@ def time_in_turns(
             advance(1)
             if entry.setting is None:
                 continue
+            if entry.tried > SLOW:
+                entry.seconds = entry.wall = [entry.tried]
+                continue
             request = {
                 "row": row.name,
                 "setting": entry.setting | {"seed": max(number, 0)},
                 "repeats": max(1, math.ceil(0.2 / max(entry.tried, 1e-4))),
+                "warm": entry.tried < 1,  # its memory may have been taken away
             }
             try:
-                answer = workers[entry.tool.name].ask(request, limit)
+                worker = workers[entry.tool.name]
+                answer = worker.ask(request, limit)
             except Failed as failure:
                 entry.setting, entry.note = None, str(failure)
                 entry.seconds, entry.wall = [], []
                 continue
             if number >= 0:
-                entry.seconds.append(answer["cpu"])
+                entry.seconds.append(answer[worker.clock])
                 entry.wall.append(answer["wall"])
+
+
+def measure_memory(
+    entries: Sequence[Entry], fresh: Callable[[Tool], Worker], row: Row, limit: float
+) -> None:
+    """Measure what one call of each entry needs, each in a process of its own.
+
+    Args:
+        entries: Those with settings get a `peak`.
+        fresh: Makes a worker.
+        row: The row.
+        limit: Seconds for one call.
+    """
+    for entry in entries:
+        if entry.setting is None:
+            continue
+        worker = fresh(replace(entry.tool, name=f"{entry.tool.name} memory"))
+        request = {"row": row.name, "setting": entry.setting | {"seed": 0}}
+        try:
+            if entry.tried <= SLOW:  # compile first; next to a slow call that is little
+                worker.ask(request, limit)
+            entry.peak = worker.ask(request | {"peak": True}, limit)["peak"]
+        except Failed as failure:
+            entry.note += f"; memory: {failure}"
+        finally:
+            worker.stop()
 
 
 def ratio(entry: Entry, other: Entry) -> float:
@@ -143,7 +179,7 @@ def ratio(entry: Entry, other: Entry) -> float:
 
     Args:
         entry: With times.
-        other: With as many.
+        other: With as many; or one of the two has a single time.
 
     Returns:
         ``entry / other``.
@@ -162,7 +198,7 @@ def _try_seeds(worker, row, setting, truth, folder, limit):
         answer = worker.ask(request | {"save": str(file)}, limit)
         if not seed:  # the first call may have compiled
             answer = worker.ask(request, limit)
-        seconds = min(seconds, answer["cpu"])
+        seconds = min(seconds, answer[worker.clock])
         files.append(file)
         answers.append(_load(file))
         if row.each or seed == seeds - 1:

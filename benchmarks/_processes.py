@@ -1,4 +1,4 @@
-"""Tools as processes, each in its own environment, on the same core."""
+"""Tools as processes, each in its own environment, on the same cores."""
 
 import contextlib
 import json
@@ -7,17 +7,19 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
-# Before anything is imported: one thread, whatever a library reads.
-_ONE_THREAD = {
-    f"{name}_NUM_THREADS": "1"
-    for name in ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR", "VECLIB")
-} | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+# What a library reads to know how many threads to start.
+_THREADS = ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR", "VECLIB")
+
+
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""For glibc: what is freed is the system's again, so that peaks can be measured."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,39 @@ class Worker:
     Attributes:
         tool: What it runs.
         about: What the tool said when it started.
+        folder: For the log and the answers.
+        clock: Which of the times it tells counts: the processor's on one core.
     """
 
-    def __init__(self, tool: Tool, problem: Path, core: int, folder: Path):
+    def __init__(
+        self,
+        tool: Tool,
+        problem: Path,
+        cores: Sequence[int],
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+    ):
         """Say what to start; nothing is started yet.
 
         Args:
             tool: What to run.
             problem: File with the problem's arrays.
-            core: Where to run; negative for anywhere.
+            cores: Where to run; empty for anywhere.
             folder: For the log and the answers.
+            settings: More of the environment.
         """
-        self.tool, self.about = tool, {}
-        self._arguments = [tool.module, str(problem), str(core)]
+        self.tool, self.about, self.folder = tool, {}, folder
+        self.clock = "wall" if len(cores) > 1 else "cpu"
+        # Before anything is imported: a thread a core.
+        self._settings = {
+            f"{name}_NUM_THREADS": str(max(len(cores), 1)) for name in _THREADS
+        } | {
+            "JAX_PLATFORMS": "cpu",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": str(ROOT),
+            **(settings or {}),
+        }
+        self._arguments = [tool.module, str(problem), ",".join(map(str, cores))]
         self._log = folder / f"{tool.name.replace(' ', '-')}.log"
         self._log.write_text("")
         self._process = None
@@ -74,7 +96,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
-                env=os.environ | _ONE_THREAD | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | self._settings,
             )
         try:
             self.about = self._answer(limit)

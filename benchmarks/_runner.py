@@ -1,6 +1,7 @@
 """The command line of all benchmarks, and a run from problem to table."""
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -11,14 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import _table
-from benchmarks._measure import Entry, Row, find_setting, time_in_turns
-from benchmarks._processes import ROOT, Failed, Tool, Worker
+from benchmarks._measure import (
+    Entry,
+    Row,
+    find_setting,
+    measure_memory,
+    time_in_turns,
+)
+from benchmarks._processes import GIVES_BACK, ROOT, Failed, Tool, Worker
 from jaxdl.progress import bar
 
 README = ROOT / "benchmarks" / "README.md"
@@ -39,6 +47,10 @@ class Benchmark:
     facts: Callable[[Path], dict[str, Any]]  # what ladders may know of the truth
     judge_with: Callable[[Worker], Mapping[str, Any]] | None = None
     limit: float = 120.0  # seconds for one call
+    memory: bool = False  # measure the peak of a call, too
+    # by the row's name, from the truth: the least seconds, and where they come from
+    floors: Callable[[Mapping[str, Any]], Mapping[str, _table.Floor]] = lambda _: {}
+    summary: Callable[[_table.Results], Sequence[str]] = lambda _: ()
 
 
 def main(benchmark: Benchmark, words: Sequence[str] | None = None) -> int:
@@ -58,7 +70,15 @@ def main(benchmark: Benchmark, words: Sequence[str] | None = None) -> int:
         sys.argv[1:] if words is None else words
     )
     try:
-        text = run(benchmark, chosen, peers, options.rounds, options.out, command)
+        text = run(
+            benchmark,
+            chosen,
+            peers,
+            options.rounds,
+            options.out,
+            command,
+            _cores(options.cores),
+        )
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 2
@@ -79,12 +99,12 @@ def parse(benchmark: Benchmark, words: Sequence[str] | None) -> argparse.Namespa
         words: Those after the module's name; None for those of this process.
 
     Returns:
-        ``rounds``, ``rows``, ``peers``, ``out`` and ``write``.
+        ``rounds``, ``rows``, ``peers``, ``cores``, ``out`` and ``write``.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{benchmark.name}",
         description=f"{benchmark.description} Times jaxdl and its peers in turns, on "
-        "one core, and compares them within each round.",
+        "the same core, and compares them within each round.",
         epilog="Peers have environments of their own: `make bench` makes them and then "
         "runs this. Without them, --no-peers compares with plain JAX.",
     )
@@ -121,6 +141,14 @@ def parse(benchmark: Benchmark, words: Sequence[str] | None) -> argparse.Namespa
         help=f"only those that need no other environment: {', '.join(here)}",
     )
     parser.add_argument(
+        "--cores",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="how many cores a tool has; with more than one the clock is read, "
+        "which is right on a quiet machine only (default: %(default)s)",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         default=RESULTS / benchmark.name,
@@ -142,6 +170,7 @@ def run(
     rounds: int,
     folder: Path,
     command: str,
+    cores: Sequence[int],
 ) -> str:
     """Find out the truth, find settings, take times.
 
@@ -152,6 +181,7 @@ def run(
         rounds: How often to time each entry.
         folder: For raw numbers, answers and logs.
         command: What a reader types to repeat it.
+        cores: Where all processes run; empty for anywhere.
 
     Returns:
         The table, and where it comes from, as Markdown. `Failed` comes from a
@@ -160,13 +190,12 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     problem = folder / "problem.npz"
     np.savez(problem, **dict(benchmark.problem()))  # pyright: ignore[reportArgumentType]
-    core = _core()
     before = _load()
     limit = benchmark.limit
     with ExitStack() as stack:
 
-        def worker(tool):
-            made = Worker(tool, problem, core, folder)
+        def worker(tool, settings=None):
+            made = Worker(tool, problem, cores, folder, settings)
             stack.callback(made.stop)
             return made
 
@@ -180,11 +209,14 @@ def run(
             entries = _worth_timing(benchmark.subject, entries)
             with bar((rounds + 1) * len(entries), f"{row.name}: timing") as progress:
                 time_in_turns(entries, workers, row, rounds, limit, progress.update)
+            if benchmark.memory:
+                fresh = partial(worker, settings=GIVES_BACK)
+                measure_memory(entries, fresh, row, limit)
             results.append((row, entries))
         about = {
             "problem": benchmark.description,
-            "machine": f"{_processor()}, {platform.system()}; CPU, float32, one "
-            + ("core that all processes are pinned to" if core >= 0 else "thread"),
+            "machine": f"{_processor()}, {platform.system()}; CPU, float32, "
+            + _place(cores),
             "date": f"{datetime.now(UTC):%Y-%m-%d}, {rounds} rounds, load average "
             f"{before} before and {_load()} after",
             "versions": _versions(workers),
@@ -198,16 +230,28 @@ def run(
         },
     }
     (folder / "times.json").write_text(json.dumps(record, indent=1))
-    return f"{_table.facts(about)}\n\n{_table.table(benchmark.subject.name, results)}"
+    table = _table.table(benchmark.subject.name, results, benchmark.floors(truth))
+    summary = "\n".join(f"- {line}" for line in benchmark.summary(results))
+    return "\n\n".join(filter(None, [_table.facts(about), table, summary]))
 
 
 def _truth(benchmark: Benchmark, reference: Worker, folder: Path) -> dict[str, Any]:
     """What the reference says, with what `Benchmark.judge_with` adds."""
-    file = folder / "truth.npz"
-    request = {"row": "truth", "setting": {"probes": 300}, "save": str(file)}
-    with bar(1, "reference in float64") as progress:
-        reference.ask(request, 10 * benchmark.limit)
-        progress.update(1)
+    file, stamp = folder / "truth.npz", folder / "truth.of"
+    code = (ROOT / benchmark.reference.module.replace(".", "/")).parent.glob("*.py")
+    digest = hashlib.sha256((folder / "problem.npz").read_bytes())
+    for path in sorted(code):
+        digest.update(path.read_bytes())
+    # Kept for the next run, while the problem and the code beside the reference are.
+    if not (
+        file.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest()
+    ):
+        stamp.unlink(missing_ok=True)
+        request = {"row": "truth", "setting": {"probes": 300}, "save": str(file)}
+        with bar(1, "reference in float64") as progress:
+            reference.ask(request, 10 * benchmark.limit)
+            progress.update(1)
+        stamp.write_text(digest.hexdigest())
     with np.load(file) as arrays:
         truth: dict[str, Any] = dict(arrays)
     if benchmark.judge_with is not None:
@@ -273,11 +317,27 @@ def _versions(workers: Mapping[str, Worker]) -> str:
     return ", ".join([f"Python {platform.python_version()}", *sorted(pairs)])
 
 
-def _core() -> int:
-    """The core to run on: the last that is ours, as the first is often the busiest."""
+def _cores(number: int) -> list[int]:
+    """Where to run: the last that are ours, as the first is often the busiest.
+
+    Raises:
+        Failed: If there are not as many.
+    """
     if not hasattr(os, "sched_getaffinity"):
-        return -1
-    return max(os.sched_getaffinity(0))
+        return []
+    ours = sorted(os.sched_getaffinity(0))
+    if number > len(ours):
+        raise Failed(f"--cores {number}: this process may use {len(ours)}")
+    return ours[-number:]
+
+
+def _place(cores: Sequence[int]) -> str:
+    """Where the processes were, in words."""
+    if not cores:
+        return "one thread"
+    if len(cores) == 1:
+        return "one core that all processes are pinned to"
+    return f"{len(cores)} cores that all processes are pinned to, times on the clock"
 
 
 def _load() -> str:

@@ -3,37 +3,64 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks._measure import Entry, Row, ratio
 
+Results = Sequence[tuple[Row, Sequence[Entry]]]
 
-def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
+
+class Floor(NamedTuple):
+    """The least that a row can take, as it was counted."""
+
+    seconds: float
+    note: str
+
+
+def table(
+    subject: str, rows: Results, floors: Mapping[str, Floor] | None = None
+) -> str:
     """A table: a line an entry, in the order of rows and then of time.
 
     Args:
         subject: Name of the tool whose ratios matter.
         rows: Rows with their entries.
+        floors: What to print above them, by the row's name.
 
     Returns:
         Markdown. The last columns compare an entry of the subject with the fastest
-        peer, and with the fastest that has a tolerance and so stops by itself; in bold
-        if that meets the row's target.
+        peer, and, if any has a tolerance and so stops by itself, with the fastest of
+        those; in bold if that meets the row's target. Peaks of memory have a column if
+        there are any.
     """
-    lines = [
-        "| row | tool | setting | median ms | least ms | answer | jaxdl / best peer "
-        "| jaxdl / best that stops by itself |",
-        "|---|---|---|---:|---:|---|---:|---:|",
-    ]
+    every = [entry for _, entries in rows for entry in entries]
+    peaks = any(entry.peak is not None for entry in every)
+    stops = any("tol" in (entry.setting or {}) for entry in every)
+    heads = ["row", "tool", "setting", "median ms", "least ms", "answer"]
+    heads += ["peak MB"] * peaks + [f"{subject} / best peer"]
+    heads += [f"{subject} / best that stops by itself"] * stops
+    right = ("ms", "MB", "peer", "itself")
+    rule = ["---:" if head.endswith(right) else "---" for head in heads]
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rule)}|"]
     for row, entries in rows:
         stopping = [entry for entry in entries if "tol" in (entry.setting or {})]
-        rivals = best_peer(subject, entries), best_peer(subject, stopping)
+        rivals = [best_peer(subject, entries), best_peer(subject, stopping)]
+        rivals = rivals[: 1 + stops]
         title = row.title
+        if floors and row.name in floors:
+            floor = floors[row.name]
+            ends = " |" * (1 + peaks + stops)
+            lines.append(
+                f"| {title} | (floor) |  | {_ms(floor.seconds)} |  "
+                f"| {floor.note} |{ends}"
+            )
+            title = ""
         for entry in sorted(entries, key=lambda entry: entry.median):
             if entry.seconds:
                 times = f"{_ms(entry.median)} | {_ms(min(entry.seconds))}"
             else:
                 times = "- | -"
-            comparisons = ["", ""]
+            comparisons = [""] * len(rivals)
             if entry.tool.name == subject and entry.seconds:
                 comparisons = [_comparison(entry, rival, row) for rival in rivals]
             setting = ", ".join(
@@ -45,12 +72,60 @@ def table(subject: str, rows: Sequence[tuple[Row, Sequence[Entry]]]) -> str:
                 ]
             )
             note = entry.note.replace("|", "\\|")
+            if peaks:
+                megabytes = "-" if entry.peak is None else f"{entry.peak / 1e6:.0f}"
+                comparisons = [megabytes, *comparisons]
             lines.append(
                 f"| {title} | {entry.tool.name} | {setting} | {times} | {note} "
                 f"| {' | '.join(comparisons)} |"
             )
             title = ""
     return "\n".join(lines)
+
+
+def means(subject: str, peer: str, rows: Results) -> list[str]:
+    """What the subject needs of what a peer needs, over all rows.
+
+    Args:
+        subject: A tool; its first way to do a row, the one without a name, counts.
+        peer: Another, with its fastest way.
+        rows: Rows with their entries.
+
+    Returns:
+        A line for time, and one for memory if it was measured.
+    """
+    times, peaks = [], []
+    for _, entries in rows:
+        theirs = best_peer(subject, [e for e in entries if e.tool.name == peer])
+        ours = default_way(subject, entries)
+        if ours is None or theirs is None:
+            continue
+        times.append(ratio(ours, theirs))
+        if ours.peak and theirs.peak:
+            peaks.append(ours.peak / theirs.peak)
+    return [
+        f"{name}, {subject} without options / fastest way of {peer}: geometric mean "
+        f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} over {len(ratios)} "
+        f"rows, {min(ratios):.2f} to {max(ratios):.2f}"
+        for name, ratios in (("time", times), ("peak memory", peaks))
+        if ratios
+    ]
+
+
+def default_way(subject: str, entries: Sequence[Entry]) -> Entry | None:
+    """The way of a tool that has no name.
+
+    Args:
+        subject: The tool.
+        entries: Of one row.
+
+    Returns:
+        The entry; None if it has no times.
+    """
+    for entry in entries:
+        if entry.tool.name == subject and not entry.way and entry.seconds:
+            return entry
+    return None
 
 
 def _comparison(entry: Entry, rival: Entry | None, row: Row) -> str:

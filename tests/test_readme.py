@@ -19,7 +19,7 @@ def test_data_of_ones_own(tmp_path, monkeypatch):
 
 def test_the_library_is_used_as_shown(capsys):
     """Later blocks go on from earlier ones."""
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     names = {}
     for block in BLOCKS[1:]:
         exec(block, names)
@@ -30,3 +30,4 @@ def test_the_library_is_used_as_shown(capsys):
     assert names["tracker"].steps == [50, 100, 150, 200]
     assert found.values.shape == (4, 3)
     assert found.converged.all()
+    assert names["kernel"].shape == (100, 100)

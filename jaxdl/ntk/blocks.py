@@ -39,15 +39,31 @@ def in_blocks(
         return kernels(x1, x2)
     if x2 is None:
         return _symmetric(kernels, x1, n1, block_size)
-    columns = _cut(x2, block_size)
 
     def row(a):
-        blocks = jax.lax.map(
-            lambda b: kernels(a, b), columns
-        )  # (m, rows, columns, ...)
-        return [_join(jnp.moveaxis(block, 0, 1), 1)[:, :n2] for block in blocks]
+        return in_columns(lambda b: kernels(a, b), x2, block_size)
 
     return [_join(rows, 0)[:n1] for rows in jax.lax.map(row, _cut(x1, block_size))]
+
+
+def in_columns(
+    kernels: Callable[[Any], list[Array]], x2: Any, block_size: int
+) -> list[Array]:
+    """Kernels put together from blocks of at most ``block_size`` columns.
+
+    Args:
+        kernels: Kernels of a block of the second examples and whatever the first are.
+        x2: Pytree of arrays with n2 examples along the first axis.
+        block_size: Most examples in a block.
+
+    Returns:
+        What ``kernels(x2)`` gives, up to rounding.
+    """
+    if block_size >= length(x2):
+        return kernels(x2)
+    blocks = jax.lax.map(kernels, _cut(x2, block_size))  # (m, rows, columns, ...)
+    n2 = length(x2)
+    return [_join(jnp.moveaxis(block, 0, 1), 1)[:, :n2] for block in blocks]
 
 
 def length(x: Any) -> int:

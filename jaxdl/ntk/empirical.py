@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxdl.ntk import jacobian, products, structured
 from jaxdl.ntk.blocks import in_blocks
 from jaxdl.ntk.finite import check_kernel, check_outputs, outputs_are_finite
+from jaxdl.ntk.precision import cast, chosen, mode
 from jaxdl.ntk.problem import Problem, check_choice, pose
 from jaxdl.ntk.symmetry import mirror
 from jaxdl.train.drive import is_traced
@@ -33,6 +34,7 @@ def empirical_ntk(
     method: str = "auto",
     block_size: int | None = None,
     where: Any = None,
+    dtype: Any = None,
 ) -> Array:
     """The tangent kernel of any function at its parameters.
 
@@ -62,11 +64,13 @@ def empirical_ntk(
             bound the memory; None for one block.
         where: None, or a prefix of the tree ``params`` with booleans: which
             parameters count. The others are constants.
+        dtype: float64 to compute in double precision even where JAX is set to 32
+            bits: parameters and inputs are converted first. None for what they are.
 
     Returns:
         ``(n1, n2, k, k)``, ``(n1, n2, k)`` or ``(n1, n2)``, in the dtype of the
         outputs, but at least float32. In float32, the smallest eigenvalues of a
-        kernel are rounding errors and can be negative: compute in float64 before a
+        kernel are rounding errors and can be negative: ask for float64 before a
         solve.
 
     Raises:
@@ -74,7 +78,7 @@ def empirical_ntk(
             derivatives, are not finite (where they are not traced) or not real; if
             parameters that count are integers or complex, or there are none; if
             ``x1`` and ``x2`` are empty or do not fit together; or if ``outputs``,
-            ``method``, ``block_size`` or ``where`` is not as said.
+            ``method``, ``block_size``, ``where`` or ``dtype`` is not as said.
 
     References:
         Jacot, Gabriel, Hongler (2018), Neural tangent kernel: convergence and
@@ -90,8 +94,9 @@ def empirical_ntk(
          [12. 36.]]
     """  # noqa: DOC502 - the functions it calls raise it
     check_choice("method", method, tuple(METHODS))
-    problem = _pose(apply, params, x1, x2, outputs, block_size, where)
-    (kernel,) = _kernels(problem, [problem.selected], outputs, method, block_size)
+    with mode(dtype := chosen(dtype)):
+        problem = _pose(apply, params, x1, x2, outputs, block_size, where, dtype)
+        (kernel,) = _kernels(problem, [problem.selected], outputs, method, block_size)
     return kernel
 
 
@@ -105,6 +110,7 @@ def empirical_ntk_per_layer(
     method: str = "auto",
     block_size: int | None = None,
     where: Any = None,
+    dtype: Any = None,
 ) -> dict[str, Array]:
     """The tangent kernel of each layer; their sum is the whole kernel.
 
@@ -120,6 +126,7 @@ def empirical_ntk_per_layer(
         method: ``"auto"``, ``"jacobian"``, ``"products"`` or ``"structured"``.
         block_size: Rows and columns of a block, or None.
         where: None, or which parameters count.
+        dtype: None, or float64 for double precision.
 
     Returns:
         From the path of the layer, its keys joined by ``/``, to its kernel. A leaf at
@@ -141,9 +148,10 @@ def empirical_ntk_per_layer(
         {'dense': 12.0, 'scale': 4.0}
     """  # noqa: DOC502 - the functions it calls raise it
     check_choice("method", method, tuple(METHODS))
-    problem = _pose(apply, params, x1, x2, outputs, block_size, where)
-    groups = list(problem.layers.values())
-    kernels = _kernels(problem, groups, outputs, method, block_size)
+    with mode(dtype := chosen(dtype)):
+        problem = _pose(apply, params, x1, x2, outputs, block_size, where, dtype)
+        groups = list(problem.layers.values())
+        kernels = _kernels(problem, groups, outputs, method, block_size)
     return dict(zip(problem.layers, kernels, strict=True))
 
 
@@ -155,6 +163,7 @@ def empirical_nngp(
     *,
     outputs: str = "full",
     block_size: int | None = None,
+    dtype: Any = None,
 ) -> Array:
     """The products of a function's outputs.
 
@@ -169,6 +178,7 @@ def empirical_nngp(
         outputs: ``"full"``; ``"diagonal"``, the entries a = b; or ``"trace"``, their
             mean.
         block_size: Examples whose outputs are computed at a time; None for all.
+        dtype: None, or float64 for double precision.
 
     Returns:
         ``(n1, n2, k, k)``, ``(n1, n2, k)`` or ``(n1, n2)``, in the dtype of the
@@ -184,8 +194,8 @@ def empirical_nngp(
         [[ 2.5  5.5]
          [ 5.5 12.5]]
     """  # noqa: DOC502 - the functions it calls raise it
-    problem = _pose(apply, params, x1, x2, outputs, block_size, None, False)
-    with jax.default_matmul_precision("highest"):
+    with mode(dtype := chosen(dtype)), jax.default_matmul_precision("highest"):
+        problem = _pose(apply, params, x1, x2, outputs, block_size, None, dtype, False)
         f1 = _outputs(problem, "x1", problem.x1, block_size)
         f2 = f1 if x2 is None else _outputs(problem, "x2", problem.x2, block_size)
         if outputs == "full":
@@ -193,7 +203,7 @@ def empirical_nngp(
         if outputs == "diagonal":
             return jnp.einsum("ia,ja->ija", f1, f2)
         kernel = f1 @ f2.T / problem.k
-    return mirror(kernel) if x2 is None else kernel
+        return mirror(kernel) if x2 is None else kernel
 
 
 def kernels_of(
@@ -219,19 +229,16 @@ def kernels_of(
     return kernels
 
 
-def _pose(apply, params, x1, x2, outputs, block_size, where, differentiated=True):
+def _pose(
+    apply, params, x1, x2, outputs, block_size, where, dtype, differentiated=True
+):
     """The problem, with its inputs as arrays of JAX."""
+    params, x1, x2 = cast((params, x1, x2), dtype)
     x1, x2 = (jax.tree.map(jnp.asarray, x) for x in (x1, x2))
     return pose(
-        apply,
-        params,
-        x1,
-        x2,
-        outputs,
-        block_size,
-        where,
+        apply, params, x1, x2, outputs, block_size, where,
         differentiated=differentiated,
-    )
+    )  # fmt: skip
 
 
 def _kernels(problem, groups, outputs, method, block_size):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxdl.diagnostics.leaves import leaf_names
 from jaxdl.ntk import plan as plans
@@ -111,6 +112,7 @@ def explain(
         params['scale'] - own gradient
         params['w'] - factors
     """  # noqa: DOC502 - the functions it calls raise it
+    x = jax.tree.map(_shaped, x)
     problem = pose(apply, params, x, None, outputs, None, where)
     n = length(x)
     n_pairs = n * (n + 1) / 2
@@ -129,6 +131,12 @@ def explain(
     return Explanation(
         tuple(services), how.n_outputs, n, outputs, costs, plans.cheapest(how, costs)
     )
+
+
+def _shaped(leaf):
+    """What JAX would make of an array, without its numbers."""
+    dtype = jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype)
 
 
 def _services(how, leaf, names, outputs, n_pairs, n):

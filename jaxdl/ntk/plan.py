@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from jaxdl import jaxpr
-from jaxdl.ntk.uses import Tape, Use, follow, whole
+from jaxdl.ntk.tape import Tape, Use, whole
+from jaxdl.ntk.uses import follow
 from jaxdl.types import Array
 
 PRODUCTS_MARGIN = 8  # how much slower an operation of a product is

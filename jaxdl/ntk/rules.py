@@ -111,13 +111,13 @@ def _convolution(equation, position):
     rows = y[0] * math.prod(y[2:])
 
     def factor(h):
-        h = jnp.transpose(h, numbers.lhs_spec)  # batch, channels, positions
+        lead = (numbers.lhs_spec[0], *numbers.lhs_spec[2:])
+        h = jnp.transpose(h, (*lead, numbers.lhs_spec[1]))  # channels last
         patches = _patches(h, kernel[2:], y[2:], params)
-        # window, batch, channels, positions -> groups, rows, channels x window
-        window = math.prod(kernel[2:])
-        grouped = patches.reshape(window, y[0], groups, kernel[1], *y[2:])
-        last = tuple(range(4, grouped.ndim))
-        return grouped.transpose((2, 1, *last, 3, 0)).reshape(groups, rows, inputs)
+        if groups == 1:
+            return patches.reshape(1, rows, inputs)
+        patches = patches.reshape(rows, math.prod(kernel[2:]), groups, kernel[1])
+        return patches.transpose(2, 0, 1, 3).reshape(groups, rows, inputs)
 
     def spread(dy):
         dy = dy.reshape(groups, y[0], *y[2:], outputs)
@@ -131,8 +131,10 @@ def _convolution(equation, position):
         return dy.reshape(groups, rows, outputs)
 
     def arrange(w):
-        w = w.transpose(numbers.rhs_spec).reshape(groups, outputs, inputs)
-        return w.transpose(0, 2, 1)
+        w = w.transpose(numbers.rhs_spec).reshape(
+            groups, outputs, kernel[1], math.prod(kernel[2:])
+        )
+        return w.transpose(0, 3, 2, 1).reshape(groups, inputs, outputs)
 
     return Form(
         "convolution", groups, rows, inputs, outputs, factor, spread, collect, arrange,
@@ -195,15 +197,14 @@ _CONVOLUTION = (
 
 
 def _patches(h, window, positions, params):
-    """What each entry of the filter's window sees: ``(window, *h of positions)``."""
+    """What a filter sees: ``(batch, *positions, window, channels)``."""
     padding = [
         (low, high, dilation - 1)
         for (low, high), dilation in zip(
             params["padding"], params["lhs_dilation"], strict=True
         )
     ]
-    zero = jnp.zeros((), h.dtype)
-    h = lax.pad(h, zero, [(0, 0, 0), (0, 0, 0), *padding])
+    h = lax.pad(h, jnp.zeros((), h.dtype), [(0, 0, 0), *padding, (0, 0, 0)])
     strides, dilation = params["window_strides"], params["rhs_dilation"]
     seen = []
     for entry in itertools.product(*map(range, window)):
@@ -212,10 +213,11 @@ def _patches(h, window, positions, params):
             first + (n - 1) * stride + 1
             for first, n, stride in zip(start, positions, strides, strict=True)
         ]
+        last = h.shape[-1]
         seen.append(
-            lax.slice(h, (0, 0, *start), (*h.shape[:2], *limit), (1, 1, *strides))
+            lax.slice(h, (0, *start, 0), (len(h), *limit, last), (1, *strides, 1))
         )
-    return jnp.stack(seen)
+    return jnp.stack(seen, axis=-2)
 
 
 def _gather(equation, position):

@@ -10,18 +10,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxdl.ntk import products
-from jaxdl.ntk.blocks import in_blocks, length
+from jaxdl.ntk.blocks import in_blocks, in_columns, length
 from jaxdl.ntk.contraction import Factored, Features, Part, contract, gradient
 from jaxdl.ntk.plan import arguments, method_flops, plan
 from jaxdl.ntk.plan import cheapest as cheapest_of
 from jaxdl.ntk.rules import Hot
 from jaxdl.ntk.symmetry import mirror
-from jaxdl.ntk.uses import Tape, follow
+from jaxdl.ntk.tape import Tape
+from jaxdl.ntk.uses import follow
 from jaxdl.types import Array
 
 EXAMPLES_BYTES = 2**26  # of the taps of the examples that are computed at a time
 OUTPUTS_BYTES = 2**28  # of those of all examples, where the outputs can be in turn
 BLOCK_BYTES = 2**31  # of the features of one block; beyond, they are found again
+COLUMNS = 4  # parts of the second examples; features of one at a time are held
 TILE_BYTES = 2**27  # of the intermediate results of a pair of tiles
 
 
@@ -63,11 +65,20 @@ def kernels(
             found = [contract(u, v, outputs) for u, v in pairs]
             return [mirror(kernel) for kernel in found] if b is None else found
 
+        tile = partial(_tile, how, n1, n2, outputs=outputs, dtype=dtype)
+
         def block(basis):
-            a = _features(how, leaves, groups, x1, basis, dtype)
-            b = None if x2 is None else _features(how, leaves, groups, x2, basis, dtype)
-            tile = _tile(how, n1, n2, len(basis), x2 is None, outputs, dtype)
-            return in_blocks(product, a, b, tile)
+            features = partial(_features, how, leaves, groups)
+            a = features(x1, basis, dtype)
+            k = len(basis)
+            if x2 is None:
+                return in_blocks(product, a, None, tile(k, symmetric=True))
+
+            def columns(x2):
+                b = features(x2, basis, dtype)
+                return in_blocks(product, a, b, tile(k, symmetric=False))
+
+            return in_columns(columns, x2, max(1, math.ceil(n2 / COLUMNS)))
 
         basis = jnp.eye(k, dtype=how.equations.jaxpr.outvars[0].aval.dtype)
         chunk = _outputs_at_once(how, max(n1, n2), outputs)
@@ -205,7 +216,7 @@ def _summed(weight, parts):
     return sum(terms[1:], start=terms[0])
 
 
-def _tile(how, n1, n2, k, symmetric, outputs, dtype):
+def _tile(how, n1, n2, k, *, symmetric, outputs, dtype):
     """Examples of one side at a time, for intermediate results of bounded size."""
     width = k * k if outputs == "full" else k if outputs == "diagonal" else 1
     size = width

@@ -14,6 +14,7 @@ from jaxdl.ntk import unfinished
 from jaxdl.ntk.blocks import even, length
 from jaxdl.ntk.empirical import METHODS, kernels_of
 from jaxdl.ntk.finite import check_kernel, check_outputs, outputs_are_finite
+from jaxdl.ntk.precision import cast, mode
 from jaxdl.ntk.problem import Problem, check_choice, pose
 from jaxdl.ntk.symmetry import mirror, transposed
 from jaxdl.progress import bar
@@ -63,7 +64,8 @@ def ntk_to_file(
         block_size: Most rows and columns of a block; None for one block.
         where: None, or which parameters count, as in `empirical_ntk`.
         dtype: Of the file, float16, float32 or float64; None for that of
-            `empirical_ntk`, in which the numbers are computed in any case.
+            `empirical_ntk`. The numbers are computed in float32 or float64, and in
+            float64 also where JAX is set to 32 bits.
         devices: Devices of JAX; None for the default device.
         resume: Whether to go on with what a call before this one has left. False
             begins anew.
@@ -104,27 +106,32 @@ def ntk_to_file(
             "of jit, vmap and grad"
         )
     x1, x2 = (jax.tree.map(_on_host, x) for x in (x1, x2))
-    problem = pose(apply, params, x1, x2, outputs, block_size, where)
-    devices = _checked_devices(devices)
-    plan = _plan(problem, outputs, method, block_size)
-    work = _work(problem, plan, Path(path), dtype)
-    file, done = unfinished.begin(work, resume=resume)
-    kept, since = sum(done), time.monotonic()
-    try:
-        with bar(sum(work.parts), "kernel", show=progress is True) as drawn:
-            report = progress if callable(progress) else drawn.update
-            if kept:
-                report(kept)
-            for i, j, kernel, finite in _blocks(problem, plan, devices, done):
-                _write(file, plan, i, j, _checked(plan, i, j, kernel, finite, file))
-                done[i] += 1
-                if time.monotonic() - since >= KEPT_EVERY:
-                    unfinished.keep(work, file, done)
-                    kept, since = sum(done), time.monotonic()
-                report(1)
-    finally:
-        if kept != sum(done):
-            unfinished.keep(work, file, done)
+    wanted = (
+        np.dtype(np.float64) if dtype is not None and np.dtype(dtype) == float else None
+    )
+    with mode(wanted):
+        params, x1, x2 = cast((params, x1, x2), wanted)
+        problem = pose(apply, params, x1, x2, outputs, block_size, where)
+        devices = _checked_devices(devices)
+        plan = _plan(problem, outputs, method, block_size)
+        work = _work(problem, plan, Path(path), dtype)
+        file, done = unfinished.begin(work, resume=resume)
+        kept, since = sum(done), time.monotonic()
+        try:
+            with bar(sum(work.parts), "kernel", show=progress is True) as drawn:
+                report = progress if callable(progress) else drawn.update
+                if kept:
+                    report(kept)
+                for i, j, kernel, finite in _blocks(problem, plan, devices, done):
+                    _write(file, plan, i, j, _checked(plan, i, j, kernel, finite, file))
+                    done[i] += 1
+                    if time.monotonic() - since >= KEPT_EVERY:
+                        unfinished.keep(work, file, done)
+                        kept, since = sum(done), time.monotonic()
+                    report(1)
+        finally:
+            if kept != sum(done):
+                unfinished.keep(work, file, done)
     unfinished.finish(work, file)
     return np.load(path, mmap_mode="r")
 

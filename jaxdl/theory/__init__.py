@@ -1,4 +1,4 @@
-"""Closed-form risk curves of double descent.
+"""Closed forms: risk curves of double descent, critical points of linear networks.
 
 The formulas compute in float64 even where JAX is set to 32 bits, and their results
 are float64 arrays: ``float``, ``np.asarray`` and formatting keep every digit. JAX
@@ -24,6 +24,11 @@ from jaxdl.theory.least_squares import (
     ridgeless_exact,
     ridgeless_isotropic,
 )
+from jaxdl.theory.linear_networks import (
+    LinearNetworkPoint,
+    linear_network_critical_points,
+    linear_network_point,
+)
 from jaxdl.theory.marchenko_pastur import (
     marchenko_pastur_density,
     marchenko_pastur_edges,
@@ -40,11 +45,14 @@ from jaxdl.theory.two_speed import two_speed
 
 __all__ = [
     "ActivationMoments",
+    "LinearNetworkPoint",
     "Risk",
     "activation_moments",
     "degrees_of_freedom",
     "effective_ridge",
     "gradient_flow_isotropic",
+    "linear_network_critical_points",
+    "linear_network_point",
     "marchenko_pastur_density",
     "marchenko_pastur_edges",
     "marchenko_pastur_moment",

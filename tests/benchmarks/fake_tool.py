@@ -1,5 +1,6 @@
 """A tool for the tests: it doubles numbers, badly at low effort."""
 
+import gc
 import os
 import time
 
@@ -21,6 +22,7 @@ def ladders(row, facts):
         "crash": {"": [{}]},
         "raise": {"": [{}]},
         "sleep": {"": [{}]},
+        "allocate": {"": [{"megabytes": 30}]},
     }[row]
 
 
@@ -48,10 +50,22 @@ def _sleep(x, setting):
     return lambda: time.sleep(60), dict
 
 
+def _allocate(x, setting):
+    def work():
+        gc.collect()  # as may happen at any time, and JAX does
+        ones = np.ones(setting["megabytes"] << 17)
+        cycle: list = [ones + ones]
+        cycle.append(cycle)
+        return cycle
+
+    return work, lambda found: {"doubled": found[0][:2]}
+
+
 ROWS = {
     "double": _double,
     "truth": _truth,
     "crash": _crash,
     "raise": _raise,
     "sleep": _sleep,
+    "allocate": _allocate,
 }

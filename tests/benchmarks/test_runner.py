@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import _runner, _table
-from benchmarks._measure import Entry, Row, Verdict, ratio
+from benchmarks._measure import Entry, Row, Verdict, ratio, time_in_turns
 from benchmarks._processes import Failed, Tool, Worker
 from benchmarks.curvature import BENCHMARK
 
@@ -36,7 +36,7 @@ def benchmark(**changes):
 @pytest.fixture
 def worker(tmp_path):
     np.savez(tmp_path / "problem.npz", x=X)
-    made = Worker(Tool("fake", FAKE), tmp_path / "problem.npz", -1, tmp_path)
+    made = Worker(Tool("fake", FAKE), tmp_path / "problem.npz", [], tmp_path)
     yield made
     made.stop()
 
@@ -65,9 +65,9 @@ def test_a_run_from_problem_to_table(tmp_path, capsys):
 
 
 def test_the_core_is_set_before_anything_is_imported(tmp_path):
-    core = _runner._core()
+    cores = _runner._cores(1)
     np.savez(tmp_path / "problem.npz", x=X)
-    made = Worker(Tool("fake", FAKE), tmp_path / "problem.npz", core, tmp_path)
+    made = Worker(Tool("fake", FAKE), tmp_path / "problem.npz", cores, tmp_path)
     try:
         made.start(30)
         assert made.about["pinned"] == hasattr(os, "sched_setaffinity")
@@ -86,6 +86,65 @@ def test_what_goes_wrong_is_told_and_the_worker_comes_back(worker):
         worker.ask({"row": "sleep", "setting": setting}, 0.2)
     answer = worker.ask({"row": "double", "setting": setting, "repeats": 2}, 30)
     assert set(answer) == {"wall", "cpu"}
+
+
+def test_the_peak_of_a_call_is_measured_above_what_is_there(worker):
+    request = {"row": "allocate", "setting": {"megabytes": 30}}
+    worker.ask(request, 30)  # an earlier call, as large, does not count
+    peak = worker.ask(request | {"peak": True}, 30)["peak"]
+    if peak is None:
+        pytest.skip("this system keeps no mark of the peak")
+    assert 55e6 < peak < 75e6  # ones, and ones plus one
+    request["setting"] = {"megabytes": 1}
+    assert worker.ask(request | {"peak": True}, 30)["peak"] < 10e6
+
+
+def test_memory_is_in_the_table_where_a_benchmark_asks_for_it(tmp_path):
+    row = Row("allocate", "memory", lambda *_: Verdict(True, "fine"))
+    asking = benchmark(rows=(row,), peers=(), memory=True)
+    cores = _runner._cores(1)
+    text = _runner.run(asking, [row], [], 1, tmp_path, "again", cores)
+    record = json.loads((tmp_path / "times.json").read_text())
+    (entry,) = record["rows"]["allocate"]
+    shown = "-" if entry["peak"] is None else f"{entry['peak'] / 1e6:.0f}"
+    assert f"| fine | {shown} |" in text
+    assert "| peak MB | jaxdl / best peer |" in text
+    assert "stops by itself" not in text  # nobody has a tolerance
+
+
+def test_the_truth_is_kept_while_the_problem_is_the_same(tmp_path, capsys):
+    row = Row("double", "twice", judge, seeds=2)
+    cores = _runner._cores(1)
+    for values, fresh in ((X, True), (X, False), (X + 1, True)):
+        asking = benchmark(rows=(row,), peers=(), problem=lambda x=values: {"x": x})
+        _runner.run(asking, [row], [], 1, tmp_path, "again", cores)
+        assert ("reference in float64" in capsys.readouterr().err) == fresh
+        with np.load(tmp_path / "truth.npz") as found:
+            np.testing.assert_array_equal(found["doubled"], 2 * values)
+
+
+def test_a_slow_call_is_not_made_again(tmp_path):
+    entry = Entry(Tool("slow", ""), "", {}, tried=11.0)
+    row = Row("x", "title", judge)
+    time_in_turns([entry], {}, row, 3, 1.0, lambda _: None)  # there is no worker
+    assert entry.seconds == [11.0]
+    assert (
+        ratio(entry, Entry(Tool("quick", ""), "", {}, seconds=[1.0, 2.0, 4.0])) == 5.5
+    )
+
+
+def test_on_more_cores_the_clock_counts(tmp_path):
+    assert Worker(Tool("fake", FAKE), tmp_path, [0, 1], tmp_path).clock == "wall"
+    assert Worker(Tool("fake", FAKE), tmp_path, [0], tmp_path).clock == "cpu"
+    with pytest.raises(Failed, match="--cores 9999: this process may use"):
+        _runner._cores(9999)
+
+
+def test_floors_and_summaries_are_shown():
+    row = Row("x", "title", judge)
+    entry = Entry(Tool("jaxdl", ""), "", {}, seconds=[1.0])
+    text = _table.table("jaxdl", [(row, [entry])], {"x": _table.Floor(0.5, "2 flops")})
+    assert "| title | (floor) |  | 500 |  | 2 flops | |\n|  | jaxdl |" in text
 
 
 def test_a_subject_that_does_not_start_is_an_error(tmp_path, capsys):

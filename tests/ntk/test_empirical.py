@@ -479,3 +479,25 @@ def test_matrix_products_are_in_full_precision(method):
         assert (
             0 < products == str(program).count("Precision.HIGHEST, Precision.HIGHEST")
         )
+
+
+def test_float64_on_request_in_32_bit_mode():
+    params = {"w": normal(3, 4), "b": normal(4)}
+
+    def apply(params, x):
+        return jnp.tanh(x @ params["w"] + params["b"])
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(np.float64, params)
+        expected = np.asarray(empirical_ntk(apply, exact, np.float64(X1)))
+        outputs = np.asarray(empirical_nngp(apply, exact, np.float64(X1)))
+    found = empirical_ntk(apply, params, X1, dtype=jnp.float64)
+    assert found.dtype == np.float64
+    assert empirical_ntk(apply, params, X1).dtype == np.float32
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-13)
+    found = np.asarray(empirical_nngp(apply, params, X1, dtype="float64"))
+    np.testing.assert_allclose(found, outputs, rtol=1e-13)
+    layers = empirical_ntk_per_layer(apply, params, X1, dtype=np.float64)
+    np.testing.assert_allclose(sum(map(np.asarray, layers.values())), expected)
+    with pytest.raises(ValueError, match="dtype must be float32, float64 or None"):
+        empirical_ntk(apply, params, X1, dtype=jnp.int32)

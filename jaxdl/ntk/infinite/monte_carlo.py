@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxdl.ntk.empirical import empirical_nngp, empirical_ntk
 from jaxdl.types import Array, Key, Params
 
 
@@ -67,6 +68,15 @@ def monte_carlo_kernel(
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
 
+    takes_key = "key" in inspect.signature(apply).parameters
+
+    def with_key(params, x_and_numbers):
+        x, numbers = x_and_numbers
+        if not takes_key:
+            return apply(params, x)
+        own = jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(key))
+        return apply(params, x, key=own)
+
     def kernel(x1: Any, x2: Any = None) -> MonteCarloKernels:
         x1 = jnp.asarray(x1)
         x2 = None if x2 is None else jnp.asarray(x2)
@@ -78,11 +88,11 @@ def monte_carlo_kernel(
         def one(moments, number):
             init_key, key1, key2 = jax.random.split(jax.random.fold_in(key, number), 3)
             params = _draw(init, init_key, x1)
-            side1 = _outputs_and_jacobians(apply, params, x1, key1)
-            side2 = (
-                side1 if x2 is None else _outputs_and_jacobians(apply, params, x2, key2)
+            sides = _with_keys(x1, key1), None if x2 is None else _with_keys(x2, key2)
+            drawn = tuple(
+                kernel(with_key, params, *sides, outputs="trace")
+                for kernel in (empirical_nngp, empirical_ntk)
             )
-            drawn = _products(side1, side2)
             # Welford's update of mean and sum of squares.
             mean, squares = moments
             shift = jax.tree.map(jnp.subtract, drawn, mean)
@@ -119,30 +129,6 @@ def _draw(init, key, x):
     return init(key, shape)
 
 
-def _outputs_and_jacobians(apply, params, x, key):
-    """``(n, k)`` outputs, and their derivatives, one ``(n, k, p)`` array a leaf."""
-    takes_key = "key" in inspect.signature(apply).parameters
-
-    def one(params, x, key):
-        y = apply(params, x, key=key) if takes_key else apply(params, x)
-        y = jnp.ravel(y)
-        return y, y
-
-    keys = jax.random.split(key, len(x))
-    jacobian = jax.vmap(jax.jacrev(one, has_aux=True), (None, 0, 0))
-    slopes, outputs = jacobian(params, x, keys)
-    return outputs, [
-        leaf.reshape(*outputs.shape, -1) for leaf in jax.tree.leaves(slopes)
-    ]
-
-
-def _products(side1, side2):
-    """Covariance and trace of the tangent kernel, per output."""
-    (f1, slopes1), (f2, slopes2) = side1, side2
-    k = f1.shape[1]
-
-    def product(a, b, formula):
-        return jnp.einsum(formula, a, b, precision="highest") / k
-
-    ntk = [product(a, b, "nkp,mkp->nm") for a, b in zip(slopes1, slopes2, strict=True)]
-    return product(f1, f2, "nk,mk->nm"), sum(ntk, jnp.zeros((len(f1), len(f2))))
+def _with_keys(x, key):
+    """Examples, each with a key of its own, as numbers."""
+    return x, jax.random.key_data(jax.random.split(key, len(x)))

@@ -1,0 +1,1 @@
+"""The tangent-kernel benchmark: networks, reference, and a module for each tool."""
