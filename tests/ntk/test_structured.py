@@ -716,6 +716,13 @@ def nested_scans(p, x):
     return h + seen[1]
 
 
+@case((5,), {"w": (3, 5, 5)}, {"w": "matrix product + matrix product"})
+def one_stack_in_steps_and_at_once(p, x):
+    h, _ = lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, p["w"], reverse=True)
+    y = jnp.einsum("gtc,gcf->gtf", jnp.stack([h, 2 * x, x])[:, None], p["w"])
+    return jnp.tanh(y[:, 0]).sum(0) + y[1, 0]
+
+
 @case((5,), {"w": (2, 2, 5, 5), "b": (2, 2, 5)}, {"w": PRODUCT, "b": "bias of w"})
 def scan_over_blocks_of_layers(p, x):
     def block(h, rows):
