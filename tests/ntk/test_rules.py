@@ -211,6 +211,7 @@ def test_lookups(name):
         lambda e, t: lax.dynamic_slice(e, (t[0, 0], 0, 0), (2, 3, 7)),
         lambda e, t: lax.dynamic_slice(e, (t[0, 0], t[0, 0], 0), (1, 1, 7)),
         lambda e, t: jax.vmap(lambda row, i: row.at[i].get(mode="clip"))(e, t[:2, 0]),
+        lambda e, t: jax.vmap(lambda row, i: row.at[i].get(mode="clip"))(e[:1], t[:1]),
         lambda e, t: lax.gather(
             e, t, lax.GatherDimensionNumbers((1,), (0, 1), (0, 1)), (1, 1, 3),
             mode="clip",

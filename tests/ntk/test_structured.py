@@ -310,6 +310,44 @@ def parameters_that_are_outputs_or_nothing(p, x):
     }
 
 
+@case(
+    (4,),
+    {"w": (4, 8), "s": (2, 4, 4), "t": (4, 4)},
+    {
+        "w": "matrix product + matrix product, matrix product + matrix product",
+        "s": "matrix product + matrix product, matrix product + matrix product",
+        "t": "matrix product + matrix product",
+    },
+)
+def one_view_in_two_ways(p, x):
+    left, right = jnp.split(p["w"], 2, axis=1)
+    h = jnp.tanh(jnp.tanh(x @ left) @ p["w"][:, :4])
+    h = jnp.tanh(jnp.tanh(h @ right) @ p["w"][:, 4:])
+    for i, w in enumerate(p["s"]):
+        h = jnp.tanh(jnp.tanh(h @ w) @ p["s"][i])
+    h = jnp.tanh(h @ p["t"])
+    return h @ jnp.flip(jnp.flip(p["t"], 0), 0).reshape(2, 2, 4).reshape(4, 4)
+
+
+@case(
+    (4,),
+    dict.fromkeys("abcdef", (4, 4)) | {"g": (2, 4, 4), "h": (4, 8)},
+    dict.fromkeys("abcdefgh", OWN),
+)
+def two_views_of_the_same_entries(p, x):
+    y = jnp.tanh(jnp.tanh(x @ p["a"]) @ jnp.flip(p["a"], 1))
+    y = jnp.tanh(jnp.tanh(y @ p["b"]) @ p["b"][::-1])
+    exchanged = p["c"].reshape(2, 2, 4).transpose(1, 0, 2).reshape(4, 4)
+    y = jnp.tanh(jnp.tanh(y @ p["c"]) @ exchanged)
+    y = jnp.tanh(jnp.tanh(y @ p["d"]) @ p["d"].T.reshape(2, 2, 4)[0].T.repeat(2, 1))
+    y = jnp.tanh(jnp.tanh(y @ p["e"]) @ lax.reshape(p["e"], (4, 4), (1, 0)))
+    y = jnp.tanh(jnp.tanh(y @ p["f"]) @ jnp.roll(p["f"], 1, 0))
+    first, second = p["g"].transpose(1, 0, 2).reshape(2, 4, 4)
+    y = jnp.tanh(jnp.tanh(y @ first) @ p["g"][0]) + y @ second
+    left, _ = jnp.split(p["h"], [4], axis=1)
+    return jnp.tanh(jnp.tanh(y @ left) @ p["h"][:, ::2])
+
+
 # -- Biases -------------------------------------------------------------------------
 
 
@@ -419,6 +457,17 @@ def biases_through_calls(p, x):
     h = jnp.tanh(dense(p["w"], p["b"][None], x))
     y = jax.checkpoint(lambda w, h: h @ w)(p["v"], h)
     return jax.jit(lambda y, c: jnp.sin(y + c))(y, jnp.flip(p["c"])[None]).sum(0)
+
+
+@case(
+    (3, 5),
+    {"w": (5, 4), "b": (4,), "v": (5, 4), "c": (4,)},
+    {"w": PRODUCT, "b": OWN, "v": PRODUCT, "c": "bias of v"},
+)
+def biases_after_more_rows(p, x):
+    wider = x[:1] @ p["w"] + x[:, :4]  # (1, 4) + (3, 4)
+    as_wide = x @ p["v"] + x[:, :4]
+    return (jnp.tanh(wider + p["b"][None]) * jnp.sin(as_wide + p["c"][None])).sum(0)
 
 
 # -- Lookups ------------------------------------------------------------------------
@@ -703,6 +752,13 @@ def nested_scans(p, x):
 
     h, seen = lax.scan(outer, jnp.ones(3), x)
     return h + seen[1]
+
+
+@case((5,), {"w": (3, 5, 5)}, {"w": "matrix product + matrix product"})
+def one_stack_in_steps_and_at_once(p, x):
+    h, _ = lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, p["w"], reverse=True)
+    y = jnp.einsum("gtc,gcf->gtf", jnp.stack([h, 2 * x, x])[:, None], p["w"])
+    return jnp.tanh(y[:, 0]).sum(0) + y[1, 0]
 
 
 @case((5,), {"w": (2, 2, 5, 5), "b": (2, 2, 5)}, {"w": PRODUCT, "b": "bias of w"})
