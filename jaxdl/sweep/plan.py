@@ -343,7 +343,7 @@ def resolved(method: str) -> str:
 
 
 def in_words(error: Exception) -> str:
-    """An error in at most 2,000 characters.
+    """An error in at most 2,000 characters, from both ends.
 
     Args:
         error: It.
@@ -351,7 +351,8 @@ def in_words(error: Exception) -> str:
     Returns:
         Its type and message.
     """
-    return f"{type(error).__name__}: {error}"[:2000]
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= 2000 else f"{text[:495]} ... {text[-1500:]}"
 
 
 def check(
