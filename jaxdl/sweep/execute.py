@@ -16,7 +16,16 @@ from jaxdl.sweep.files import DamagedError
 from jaxdl.sweep.grid import Points, describe
 from jaxdl.sweep.lock import locked
 from jaxdl.sweep.outcome import Failure, Outcome, found_status
-from jaxdl.sweep.plan import Batch, Plan, check, filled, in_words, prepare, resolved
+from jaxdl.sweep.plan import (
+    Batch,
+    Plan,
+    check,
+    filled,
+    in_words,
+    plan,
+    prepare,
+    resolved,
+)
 from jaxdl.sweep.program import Point
 
 AHEAD = 1  # rounds that the devices are given before the first of them is fetched
@@ -55,7 +64,8 @@ def run(
         seed: Of the key that all keys come from.
         batch_size: As in `plan`; None also stands for the sizes in the directory.
         memory: As in `plan`.
-        method: As in `plan`.
+        method: As in `plan`; ``"fastest"`` also stands for that of the directory, and
+            two machines can find different ones.
         shard: ``(i, n)`` computes every n-th batch from batch ``i`` on, for machines
             that know nothing of each other; each needs a directory of its own, and
             `merge` brings these together. Sizes of batches must be equal: give
@@ -154,7 +164,6 @@ def _begun(
     settings: dict[str, Any],
 ) -> tuple[Plan, dict[int, Any], store.Run, store.Kept]:
     """The plan, its programs, and what there is already."""
-    config = _config(sweep, seed, settings["method"])
     sizes, there, damaged = settings["batch_size"], None, ()
     if folder is not None:
         store.remove_leftovers(folder)
@@ -162,19 +171,24 @@ def _begun(
             there = store.read_run(folder) if (folder / store.RUN).exists() else None
         except DamagedError:
             damaged = (store.RUN,)
-        if there is not None:
-            known = there.config["batch_size"]
-            wanted = known if sizes is None else [sizes] * len(known)
-            # Before anything is compiled, and before sizes of other buckets are used.
-            here = there._replace(config={**config, "batch_size": wanted})
-            store.joined(here, there, folder)
-            sizes = wanted
+    method = resolved(settings["method"])
+    if method == "fastest":
+        known = there.config["method"] if there else None
+        method = known or plan(point, sweep, **settings).method
+    config = _config(sweep, seed, method)
+    if folder is not None and there is not None:
+        known = there.config["batch_size"]
+        wanted = known if sizes is None else [sizes] * len(known)
+        # Before anything is compiled, and before sizes of other buckets are used.
+        here = there._replace(config={**config, "batch_size": wanted})
+        store.joined(here, there, folder)
+        sizes = wanted
     planned, programs = prepare(
         point,
         sweep,
         sizes=sizes,
         memory=settings["memory"],
-        method=settings["method"],
+        method=method,
         shard=settings["shard"],
     )
     config["batch_size"] = [bucket.batch_size for bucket in planned.buckets]
@@ -203,7 +217,7 @@ def _config(sweep: Points, seed: int, method: str) -> dict[str, Any]:
         "axes": layout,
         **{f"axis {name}": text for name, text in said.items()},
         "seed": seed,
-        "method": resolved(method),
+        "method": method,
         "platform": jax.local_devices()[0].device_kind,
         "jax": jax.__version__,
         "64 bits": bool(jax.config.jax_enable_x64),

@@ -55,8 +55,8 @@ def test_batches_need_at_most_the_budget():
 
 
 def test_a_point_that_is_too_big_fails_in_the_plan():
-    planned = plan(ones, GRID, memory=200)
-    assert "memory is 200" in planned.buckets[1].failed
+    planned = plan(ones, GRID, memory=20)
+    assert "memory is 20" in planned.buckets[1].failed
 
 
 def test_batches_keep_shards_busy():

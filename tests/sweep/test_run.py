@@ -13,6 +13,8 @@ import pytest
 from jaxdl import sweep
 from jaxdl.sweep import execute, product, shapes, values
 
+plan_module = sys.modules["jaxdl.sweep.plan"]  # the package has a function plan
+
 ROOT = Path(__file__).parent.parent.parent
 RATES = np.linspace(0.1, 0.9, 11).astype(np.float32)
 GRID = product(shapes("n", [3, 5]), values("rate", RATES))
@@ -221,3 +223,16 @@ def test_dtypes_of_jax_are_kept(tmp_path):
 def test_the_seed_must_be_an_integer(seed):
     with pytest.raises(ValueError, match="seed must be an integer"):
         run(point, GRID, seed=seed)
+
+
+@pytest.mark.parametrize("method", ["vmap", "map"])
+def test_the_fastest_method_is_that_of_the_directory(method, tmp_path):
+    run(point, GRID, tmp_path, batch_size=4, method=method)
+    assert run(point, GRID, tmp_path, method="fastest").n_computed == 0
+
+
+def test_the_fastest_method_is_the_faster_one(monkeypatch):
+    clock = iter([0, 5, 10, 15, 20, 23, 30, 33])  # two runs by vmap, and two by map
+    monkeypatch.setattr(plan_module, "perf_counter", lambda: next(clock))
+    planned = sweep.plan(lambda key, x: x, values("x", [1.0]), method="fastest")
+    assert (planned.method, planned.seconds) == ("map", 3)
