@@ -31,6 +31,7 @@ def test_every_point_is_in_one_batch_of_one_shard(n_shards):
             for number in planned.batches(k):
                 batch = planned.batch(number)
                 assert (batch.number, batch.bucket) == (number, k)
+                assert number % n_shards == i
                 assert 0 < len(batch.points) <= bucket.batch_size == 4
                 seen += batch.points.tolist()
     assert sorted(seen) == list(range(21))

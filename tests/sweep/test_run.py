@@ -142,7 +142,7 @@ def test_keys_follow_the_seed(undisturbed):
 
 def test_diverged_points_are_kept_counted_and_listed(tmp_path):
     def diverges(key, x):
-        return {"a": jnp.log(x), "b": jnp.stack([x, 1 / x])}
+        return {"a": jnp.log(x), "b": jnp.stack([x, 1 / x, 1 / (x + 1)])}
 
     grid = values("x", [1.0, -1.0, 0.0, 2.0])
     outcome = run(diverges, grid, tmp_path)
