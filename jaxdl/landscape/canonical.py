@@ -207,7 +207,12 @@ def _ordering(symmetry, name, group, leaves, done, tolerance) -> Move:
     order = jnp.argsort(primary)
     steps = jnp.diff(primary[order], prepend=primary[order[:1]])
     apart = steps > tolerance * jnp.max(jnp.abs(primary))
-    classes = jnp.zeros(group.size, jnp.int32).at[order].set(jnp.cumsum(apart))
+    classes = (
+        jnp
+        .zeros(group.size, jnp.int32)
+        .at[order]
+        .set(jnp.cumsum(apart, dtype=jnp.int32))
+    )
     return Move(jnp.lexsort((secondary, classes)).astype(jnp.int32), factor)
 
 
