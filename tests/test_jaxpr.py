@@ -219,6 +219,15 @@ def test_what_a_scan_takes(function, counts):
     assert jaxpr.scan(equation)[1:] == counts
 
 
+def test_equations_run_in_the_precision_they_were_traced_in():
+    def rounded(x):
+        with jax.enable_x64(True):
+            return (((x.astype(jnp.float64) + 1e10) - 1e10) * 2).astype(jnp.float32)
+
+    (found,) = jaxpr.evaluate(jaxpr.trace(rounded, X), [X], jaxpr.bind)
+    np.testing.assert_allclose(found, 2 * X, atol=1e-5)
+
+
 def test_only_what_is_merely_called_is_a_call():
     def calls(function):
         equations = jaxpr.trace(function, X, W).jaxpr.eqns

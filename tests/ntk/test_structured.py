@@ -348,6 +348,12 @@ def two_views_of_the_same_entries(p, x):
     return jnp.tanh(jnp.tanh(y @ left) @ p["h"][:, ::2])
 
 
+@case((4,), {"w": (4, 3), "s": ()}, {"w": OWN, "s": OWN})
+def complex_numbers_and_a_number(p, x):
+    waves = (x * (1 + 2j)) @ (p["w"] * (p["s"] * x[0])).astype(complex)
+    return jnp.abs(waves) ** 2
+
+
 # -- Biases -------------------------------------------------------------------------
 
 
@@ -468,6 +474,17 @@ def biases_after_more_rows(p, x):
     wider = x[:1] @ p["w"] + x[:, :4]  # (1, 4) + (3, 4)
     as_wide = x @ p["v"] + x[:, :4]
     return (jnp.tanh(wider + p["b"][None]) * jnp.sin(as_wide + p["c"][None])).sum(0)
+
+
+@case(
+    (5,),
+    {"w": (5, 4), "b": (4,), "e": (5, 4), "c": (4,)},
+    {"w": PRODUCT, "b": "bias of w", "e": LOOKUP, "c": OWN},
+)
+def biases_after_a_call_and_of_a_lookup(p, x):
+    y = jax.jit(lambda y, x: y + x[1:])(x @ p["w"], x)
+    row = lax.dynamic_index_in_dim(p["e"], (x[0] > 0).astype(int), keepdims=False)
+    return jnp.tanh(y + p["b"]) * jnp.sin(row + p["c"])
 
 
 # -- Lookups ------------------------------------------------------------------------
