@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdl.ntk.modes import Modes, check_square, concrete, decompose
+from jaxdl.ntk.modes import Modes, check_square, concrete, decompose, number
 from jaxdl.ntk.response import PREDICTION, check_arguments, check_targets, respond
 from jaxdl.ntk.reverse_mode import reverse_in_float64
 from jaxdl.theory.domain import outside
@@ -80,8 +80,8 @@ def gradient_descent_mse(
     n = check_square("k_train_train", k_train_train)
     k = check_targets(k_train_train, y_train, n)
     message = (
-        outside("(0, inf)", learning_rate=learning_rate)
-        or outside("[0, inf)", ridge=ridge)
+        outside("(0, inf)", learning_rate=number(learning_rate))
+        or outside("[0, inf)", ridge=number(ridge))
         or _not_momentum(momentum)
     )
     if message:
@@ -140,7 +140,7 @@ def max_learning_rate(
         1.0
     """
     n = check_square("kernel", kernel)
-    message = outside("[0, inf)", ridge=ridge) or _not_momentum(momentum)
+    message = outside("[0, inf)", ridge=number(ridge)) or _not_momentum(momentum)
     if message:
         raise ValueError(message)
     modes = decompose("kernel", kernel)
@@ -154,10 +154,11 @@ def max_learning_rate(
 
 
 def _not_momentum(momentum):
-    message = outside("[0, inf)", momentum=momentum)
-    if not message and isinstance(momentum, float | int) and momentum >= 1:
-        return f"momentum must be in [0, 1), got {momentum}"
-    return message
+    momentum = number(momentum)
+    if isinstance(momentum, float | int):
+        wrong = not 0 <= momentum < 1
+        return f"momentum must be in [0, 1), got {momentum}" if wrong else ""
+    return outside("[0, inf)", momentum=momentum)
 
 
 # The steps as integers, and how many bits the largest may have.

@@ -14,8 +14,10 @@ from jaxdl.ntk.modes import (
     decompose,
     gain,
     left,
+    number,
     project_test,
     result_dtype,
+    scaled_time,
 )
 from jaxdl.ntk.mse_flow import check_times
 from jaxdl.ntk.response import check_targets
@@ -96,8 +98,8 @@ def ensemble_moments(
     for part, kernel in (("nngp", nngp), ("ntk", ntk)):
         _check_matrix(f"k_train_train.{part}", kernel, (n, n))
     check_targets(ntk, y_train, n)
-    message = outside("(0, inf)", learning_rate=learning_rate) or outside(
-        "[0, inf)", ridge=ridge
+    message = outside("(0, inf)", learning_rate=number(learning_rate)) or outside(
+        "[0, inf)", ridge=number(ridge)
     )
     if message:
         raise ValueError(message)
@@ -124,7 +126,7 @@ def _moments(modes, numbers, nngp, y_train, tests):
     t, learning_rate, ridge = float64(*numbers)
     dtype = result_dtype(modes.like, nngp, y_train, *(tests or ()))
     k0, y = float64(nngp, y_train)
-    time = learning_rate * t / y.shape[0]
+    time = scaled_time(learning_rate, t, y.shape[0])
     gains, remains = gain(modes, ridge, time), left(modes, ridge, time)
     v = modes.vectors
     targets = v.T @ y

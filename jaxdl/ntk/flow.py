@@ -14,6 +14,7 @@ from jaxdl.ntk.modes import (
     check_square,
     concrete,
     decompose,
+    number,
     project_test,
     result_dtype,
 )
@@ -103,8 +104,8 @@ def gradient_flow(
             f"{jnp.shape(y_train)}"
         )
     message = outside(
-        "(0, inf)", learning_rate=learning_rate, tolerance=tolerance
-    ) or outside("[0, inf)", ridge=ridge)
+        "(0, inf)", learning_rate=number(learning_rate), tolerance=tolerance
+    ) or outside("[0, inf)", ridge=number(ridge))
     if message:
         raise ValueError(message)
     if not isinstance(max_steps, int) or max_steps < 1:

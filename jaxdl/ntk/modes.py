@@ -129,8 +129,9 @@ def gain(modes: Modes, ridge: Scalar, time: Array) -> Array:
     rates = values + ridge
     positive = rates > 0
     rates = jnp.where(positive, rates, 1.0)
-    still = jnp.where(jnp.isinf(time), 0.0, time)
-    return jnp.where(positive, -jnp.expm1(-rates * time) / rates, still)
+    endless, time = _split(time)
+    come = jnp.where(endless, 1.0, -jnp.expm1(-rates * time))
+    return jnp.where(positive, come / rates, time)
 
 
 def left(modes: Modes, ridge: Scalar, time: Array) -> Array:
@@ -148,8 +149,31 @@ def left(modes: Modes, ridge: Scalar, time: Array) -> Array:
     rates = values + ridge
     positive = rates > 0
     rates = jnp.where(positive, rates, 1.0)
-    remains = (ridge + values * jnp.exp(-rates * time)) / rates
-    return jnp.where(positive, remains, 1.0)
+    endless, time = _split(time)
+    decay = jnp.where(endless, 0.0, jnp.exp(-rates * time))
+    return jnp.where(positive, (ridge + values * decay) / rates, 1.0)
+
+
+def scaled_time(learning_rate: Array, t: Array, n: int) -> Array:
+    """``learning_rate t / n``, whose derivatives are zero where t is infinite.
+
+    Args:
+        learning_rate: ``()``.
+        t: ``()`` or ``(t,)``, ``>= 0``; infinity too.
+        n: Examples.
+
+    Returns:
+        In the shape of ``t``.
+    """
+    endless, t = _split(t)
+    return jnp.where(endless, jnp.inf, learning_rate * t / n)
+
+
+# Which times are infinite, and times with 0 there: derivatives of products with
+# infinity would be NaN.
+def _split(time):
+    endless = jnp.isinf(time)
+    return endless, jnp.where(endless, 0.0, time)
 
 
 def flat(kernel: Any) -> Array:
@@ -223,6 +247,12 @@ def concrete(value: Any) -> np.ndarray | None:
         return np.asarray(value)
     except jax.errors.TracerArrayConversionError:
         return None
+
+
+def number(value: Any) -> Any:
+    """An array that is one number as a number of Python where its value is known."""
+    known = None if isinstance(value, float | int) else concrete(value)
+    return value if known is None or known.ndim else known.item()
 
 
 def result_dtype(*values: Any) -> Any:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdl.ntk.modes import check_square, concrete, decompose, gain
+from jaxdl.ntk.modes import check_square, concrete, decompose, gain, number, scaled_time
 from jaxdl.ntk.response import PREDICTION, check_arguments, check_targets, respond
 from jaxdl.ntk.reverse_mode import reverse_in_float64
 from jaxdl.theory.domain import outside
@@ -92,8 +92,8 @@ def gradient_flow_mse(
     """
     n = check_square("k_train_train", k_train_train)
     k = check_targets(k_train_train, y_train, n)
-    message = outside("(0, inf)", learning_rate=learning_rate) or outside(
-        "[0, inf)", ridge=ridge
+    message = outside("(0, inf)", learning_rate=number(learning_rate)) or outside(
+        "[0, inf)", ridge=number(ridge)
     )
     if message:
         raise ValueError(message)
@@ -119,7 +119,7 @@ def gradient_flow_mse(
 def _flow(modes, numbers, arrays):
     learning_rate, ridge, t = float64(*numbers)
     n = jnp.shape(arrays[0])[0]
-    return respond(modes, gain(modes, ridge, learning_rate * t / n), *arrays)
+    return respond(modes, gain(modes, ridge, scaled_time(learning_rate, t, n)), *arrays)
 
 
 def check_times(t: Any) -> None:

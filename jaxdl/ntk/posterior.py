@@ -9,6 +9,7 @@ from jaxdl.ntk.modes import (
     check_square,
     decompose,
     flat,
+    number,
     project_test,
     result_dtype,
 )
@@ -84,7 +85,7 @@ def gp_posterior(
             f"{jnp.shape(k_train_train)} asks, got {jnp.shape(k_test_test)}"
         )
     check_finite(k_test_test=k_test_test)
-    if message := outside("[0, inf)", noise=noise):
+    if message := outside("[0, inf)", noise=number(noise)):
         raise ValueError(message)
     modes = decompose("k_train_train", k_train_train)
     return _posterior(modes, k_test_train, k_test_test, y_train, noise)

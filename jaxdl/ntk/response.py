@@ -120,7 +120,8 @@ def respond(
             error, (*gains.shape, error.shape[-1])
         )
         moved = jnp.einsum("rq,...qc->...rc", rows, changes)
-        moved = moved.reshape(*gains.shape[:-1], -1, k)
+        points = rows.shape[0] * columns // k
+        moved = moved.reshape(*gains.shape[:-1], points, k)
         return (jnp.broadcast_to(first, moved.shape) - moved).astype(dtype)
 
     f_train = outputs(f0, modes.vectors * modes.values[None], gains)

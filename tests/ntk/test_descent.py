@@ -113,9 +113,11 @@ def test_traced_steps_and_gradients_in_32_bits():
     ("arguments", "message"),
     [
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
-        ({"momentum": -0.1}, "momentum must be in"),
+        ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
+        ({"momentum": jnp.float32(1)}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"learning_rate": -1.0}, "learning_rate must be in"),
         ({"ridge": -1.0}, "ridge must be in"),
+        ({"ridge": np.array(-1.0)}, "ridge must be in .* got -1.0"),
     ],
 )
 def test_errors(arguments, message):

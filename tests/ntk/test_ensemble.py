@@ -110,11 +110,24 @@ def test_vmap_equals_a_loop_and_training_only_gives_no_test():
     assert ensemble_moments(1.0, (nngp, ntk), Y)[1] is None
 
 
+def test_the_limit_has_a_derivative():
+    kernels = [kernel(9)[:N, :N] for _ in range(2)]
+
+    def limit(ridge):
+        on_train, _ = ensemble_moments(jnp.inf, kernels, Y, ridge=ridge)
+        return jnp.trace(on_train.covariance) + jnp.sum(on_train.mean)
+
+    with jax.enable_x64(True):
+        slope = (limit(0.5 + 1e-5) - limit(0.5 - 1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.grad(limit)(0.5), slope, rtol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"t": -1.0}, "t must be >= 0"),
         ({"ridge": -1.0}, "ridge must be in"),
+        ({"ridge": jnp.float32(-1)}, "ridge must be in .* got -1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be in"),
         ({"k_train_train": np.eye(N)}, r"k_train_train must be a pair \(nngp, ntk\)"),
         ({"k_train_train": (np.eye(N), np.tri(N))}, "ntk must be symmetric"),

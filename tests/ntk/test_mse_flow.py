@@ -164,6 +164,29 @@ def test_gradients_are_those_of_finite_differences_with_32_bits_outside():
         assert np.sum(np.asarray(got) * direction) == pytest.approx(slope, rel=1e-5)
 
 
+def test_no_times_give_no_outputs():
+    _, train, test = shared(9)
+    f_train, f_test = gradient_flow_mse(train, Y)(np.zeros(0), None, None, test)
+    assert f_train.shape == (0, N, K)
+    assert f_test.shape == (0, M, K)
+
+
+def test_the_limit_has_derivatives():
+    _, train, _ = shared(9)
+
+    def limit(numbers):
+        predict = gradient_flow_mse(
+            train, Y, learning_rate=numbers[0], ridge=numbers[1]
+        )
+        return jnp.sum(predict(jnp.array([0.0, jnp.inf]))[0][1])
+
+    inverse = np.linalg.inv(train + 0.5 * np.eye(N))
+    with jax.enable_x64(True):
+        got = jax.grad(limit)(jnp.array([RATE, 0.5]))
+    expected = [0.0, -np.sum(train @ inverse @ inverse @ Y)]
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
 def test_vmap_equals_a_loop():
     _, train, test = shared(9)
     arrays = [jnp.asarray(a, jnp.float32) for a in (train, Y, test)]
@@ -194,6 +217,8 @@ def test_vmap_equals_a_loop():
         ({"learning_rate": 0.0}, "learning_rate must be in"),
         ({"learning_rate": np.inf}, "learning_rate must be in"),
         ({"ridge": -0.1}, r"ridge must be in \[0, inf\), got -0.1"),
+        ({"ridge": jnp.float32(-2)}, r"ridge must be in \[0, inf\), got -2.0"),
+        ({"learning_rate": np.array(-1.0)}, "learning_rate must be in .* got -1.0"),
     ],
 )
 def test_errors(change, message):

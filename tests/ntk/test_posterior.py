@@ -81,6 +81,7 @@ def test_vmap_equals_a_loop_and_the_gradient_is_right():
     ("change", "message"),
     [
         ({"noise": -0.1}, r"noise must be in \[0, inf\), got -0.1"),
+        ({"noise": jnp.float32(-1)}, r"noise must be in \[0, inf\), got -1.0"),
         ({"k_train_train": np.tri(N)}, "k_train_train must be symmetric"),
         ({"k_test_train": np.ones((M, N + 1))}, "k_test_train must be"),
         ({"k_test_test": np.ones((M, N))}, r"k_test_test must .* \(4, 4\)"),

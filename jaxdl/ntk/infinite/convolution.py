@@ -21,6 +21,7 @@ from jaxdl.ntk.infinite.windows import (
     mean_along,
     padded,
     pixel_groups,
+    sides,
     slid,
     windows_problem,
 )
@@ -83,7 +84,7 @@ def conv(
         [[4. 6. 6. 4.]
          [4. 6. 6. 4.]]
     """
-    windows = Windows(tuple(filter_shape), tuple(strides), padding)  # pyright: ignore[reportArgumentType]
+    windows = Windows(sides(filter_shape), sides(strides), padding)  # pyright: ignore[reportArgumentType]
     problem = affine_problem("channels", channels, w_std, b_std, parameterization)
     if message := problem or windows_problem("filter_shape", windows):
         raise ValueError(message)

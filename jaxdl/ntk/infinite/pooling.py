@@ -12,6 +12,7 @@ from jaxdl.ntk.infinite.windows import (
     image_shape,
     mean_over,
     pixel_groups,
+    sides,
     slid,
     windows_problem,
 )
@@ -96,8 +97,8 @@ def avg_pool(
         >>> print(avg_pool((2, 2)).apply((), x)[..., 0])
         [[2.5 4.5]]
     """
-    size = tuple(window)
-    windows = Windows(size, size if strides is None else tuple(strides), padding)  # pyright: ignore[reportArgumentType]
+    size = sides(window)
+    windows = Windows(size, size if strides is None else sides(strides), padding)  # pyright: ignore[reportArgumentType]
     if message := windows_problem("window", windows):
         raise ValueError(message)
 

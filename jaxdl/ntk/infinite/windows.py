@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -28,10 +28,19 @@ class Windows(NamedTuple):
     padding: str
 
 
+def sides(pair: Any) -> Any:
+    """A sequence as a tuple; what is none as it is, for `windows_problem`."""
+    return tuple(pair) if isinstance(pair, Sequence) else pair
+
+
 def windows_problem(name: str, windows: Windows) -> str:
     """What is wrong with windows; empty if nothing is."""
     for which, pair in ((name, windows.size), ("strides", windows.strides)):
-        if len(pair) != 2 or not all(isinstance(p, int) and p >= 1 for p in pair):
+        if (
+            not isinstance(pair, tuple)
+            or len(pair) != 2
+            or not all(isinstance(p, int) and p >= 1 for p in pair)
+        ):
             return f"{which} must be two integers of at least 1, got {pair}"
     if windows.padding not in PADDINGS:
         return f"padding must be one of {PADDINGS}, got {windows.padding!r}"
