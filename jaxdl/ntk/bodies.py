@@ -11,7 +11,6 @@ from jax import lax
 from jaxdl import jaxpr
 from jaxdl.ntk import rules
 from jaxdl.ntk.tape import (
-    Bias,
     Tape,
     Use,
     Weight,
@@ -56,7 +55,7 @@ def follow_scan(
             use,
             parts.length,
             stacked=use.leaf >= n_fixed,
-            bias_stacked=use.bias is not None and use.bias.leaf >= n_fixed,
+            bias_stacked=use.bias is not None and use.bias >= n_fixed,
         )
         for use in found.uses
     ]
@@ -79,9 +78,7 @@ def follow_scan(
         h = _scale(jax.tree.map(repeat.leave, h), repeat.use, outer)
         use = repeat.outside(outer)
         if repeat.use.bias is not None and use.bias is None:
-            tape.refuse(
-                outer[repeat.use.bias.leaf], "it is added, another one in each step"
-            )
+            tape.refuse(outer[repeat.use.bias], "it is added, another one in each step")
         tape.record(use, h)
     return [*carry, *rows]
 
@@ -91,11 +88,13 @@ def _scale(h, use, outer):
     scale = outer[use.leaf].scale
     if use.bias is None:
         return h if scale is None else rules.multiply(h, scale)
-    ones = [1.0 if s is None else s for s in (scale, outer[use.bias.leaf].scale)]
-    if all(isinstance(one, float) for one in ones):
+    bias_scale = outer[use.bias].scale
+    if scale is None and bias_scale is None:
         return h
     h, last = jnp.split(h, [h.shape[2] - 1], axis=2)
-    return jnp.concatenate([h * ones[0], last * ones[1]], axis=2)
+    h = h if scale is None else h * scale
+    last = last if bias_scale is None else last * bias_scale
+    return jnp.concatenate([h, last], axis=2)
 
 
 class _Repeat(NamedTuple):
@@ -128,17 +127,8 @@ class _Repeat(NamedTuple):
 
     def _bias(self, outer):
         bias = self.use.bias
-        if bias is None or self.stacked != self.bias_stacked:
-            return None
-        weight = outer[bias.leaf]
-
-        def view(entries):
-            entries = weight.view(entries)
-            if self.stacked:
-                return np.concatenate([bias.view(row) for row in entries])
-            return bias.view(entries)
-
-        return Bias(weight.leaf, view)
+        alike = bias is not None and self.stacked == self.bias_stacked
+        return outer[bias].leaf if alike else None
 
     def enter(self, tap: Array) -> Array:
         """The tap outside, a part of it for each step."""
@@ -210,10 +200,8 @@ def follow_cond(
         taps,
     )
     for use, h in zip(uses, factors, strict=True):
-        weight, bias = outer[use.leaf], use.bias
-        if bias is not None:
-            over = outer[bias.leaf]
-            bias = Bias(over.leaf, then(over.view, bias.view))
+        weight = outer[use.leaf]
+        bias = None if use.bias is None else outer[use.bias].leaf
         outside = use._replace(
             leaf=weight.leaf, view=then(weight.view, use.view), bias=bias
         )

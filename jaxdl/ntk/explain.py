@@ -11,11 +11,8 @@ from jaxdl.diagnostics.leaves import leaf_names
 from jaxdl.ntk import plan as plans
 from jaxdl.ntk.blocks import length
 from jaxdl.ntk.problem import pose
+from jaxdl.ntk.uses import NATURAL
 from jaxdl.types import Params
-
-NATURAL = {"add", "sub", "mul", "div", "add_any"}
-"""Equations with a gradient of the parameter's own size: nothing is lost without a
-rule."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +143,8 @@ def _services(how, leaf, names, outputs, n_pairs, n):
         products = how.n_outputs ** (2 if outputs == "full" else 1)
         reason = how.refused[leaf]
         natural = (
-            len(shape) < 2
-            or reason.startswith("it is added")
-            or reason.removeprefix("no rule for ") in NATURAL
+            len(shape) < 2 or reason == NATURAL or reason.startswith("it is added")
         )
-        reason = "it scales or shifts" if natural else reason
         flops = 2.0 * n_pairs * products * how.sizes[leaf]
         return [Service(name, shape, (), "own gradient", flops, not natural, reason)]
     hosts = [weight for weight in how.weights if weight.bias == leaf]

@@ -231,8 +231,7 @@ def _weights(leaf, numbers, uses, shape):
     if len(numbers) == 1:
         use = uses[numbers[0]]
         size = (use.groups, use.inputs, use.outputs)
-        bias = None if use.bias is None else use.bias.leaf
-        return [Weight(leaf, numbers, [False], size, True, bias)]
+        return [Weight(leaf, numbers, [False], size, True, use.bias)]
     entries = np.arange(math.prod(shape)).reshape(shape)
     sorted_: list[tuple[np.ndarray, Weight]] = []
     for i in numbers:
@@ -262,10 +261,10 @@ def _loose_biases(uses, weights, groups):
         for bias in biases:
             if bias is None:
                 continue
-            if owner.setdefault(bias.leaf, number) != number:
-                loose[bias.leaf] = "it is added to the outputs of two weights"
-            elif len(biases) > 1 or group_of[bias.leaf] != group_of[weight.leaf]:
-                loose[bias.leaf] = "it is added to what has other uses, or counts apart"
-            elif any(use.leaf == bias.leaf for use in uses):
-                loose[bias.leaf] = "it has other uses"
+            if owner.setdefault(bias, number) != number:
+                loose[bias] = "it is added to the outputs of two weights"
+            elif len(biases) > 1 or group_of[bias] != group_of[weight.leaf]:
+                loose[bias] = "it is added to what has other uses, or counts apart"
+            elif any(use.leaf == bias for use in uses):
+                loose[bias] = "it has other uses"
     return loose

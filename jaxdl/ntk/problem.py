@@ -97,7 +97,9 @@ def pose(
         flat = [jnp.ravel(value).astype(common) for value in values]
         return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
 
-    positions = tuple(i for i, counts in enumerate(selected) if counts)
+    positions = tuple(
+        i for i, counts in enumerate(selected) if counts and leaves[i].size
+    )
     return Problem(
         outputs_of,
         leaves,

@@ -13,13 +13,6 @@ from jaxdl.types import Array
 View = Callable[[np.ndarray], np.ndarray]
 
 
-class Bias(NamedTuple):
-    """A parameter added to the output of a use, the same in all rows."""
-
-    leaf: int
-    view: View  # like the leaf -> (groups, outputs); moves entries only
-
-
 class Use(NamedTuple):
     """One use of one parameter; lengths are those of one example.
 
@@ -35,7 +28,7 @@ class Use(NamedTuple):
     view: View  # like the leaf -> (groups, inputs, outputs); moves entries only
     factor: Any  # shapes and dtypes of h, of (groups, rows, ...)
     dtype: Any  # of the tap, which is (groups, rows, outputs)
-    bias: Bias | None = None
+    bias: int | None = None  # a leaf added to each row of the output
 
 
 @dataclass(frozen=True)

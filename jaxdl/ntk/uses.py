@@ -18,7 +18,6 @@ from jaxdl import jaxpr
 from jaxdl.ntk import rules
 from jaxdl.ntk.bodies import follow_cond, follow_scan
 from jaxdl.ntk.tape import (
-    Bias,
     Sum,
     Tape,
     Use,
@@ -30,6 +29,9 @@ from jaxdl.ntk.tape import (
 )
 from jaxdl.ntk.views import looked_at
 from jaxdl.types import Array
+
+NATURAL = "it scales or shifts"
+"""Why a leaf is refused whose own gradient is all that there is to have."""
 
 _BODIES = {"scan": follow_scan, "cond": follow_cond}
 
@@ -74,8 +76,21 @@ def follow(equations: jaxpr.Equations, args: Sequence[Any], tape: Tape) -> list[
 
 
 def _refused(equation, values, tape):
-    reason = f"no rule for {equation.primitive.name}"
-    return jaxpr.bind(equation, [plain(value, tape, reason) for value in values])
+    name, (y, *_) = equation.primitive.name, equation.outvars
+
+    def refused(value):
+        natural = name in {"add", "sub", "add_any"} or (
+            name in {"mul", "div"}
+            and (np.ndim(value_of(value)) < 2 or _spread(value, y))
+        )
+        return plain(value, tape, NATURAL if natural else f"no rule for {name}")
+
+    return jaxpr.bind(equation, [refused(value) for value in values])
+
+
+def _spread(value, y):
+    """If a value is repeated along some axis of what it is multiplied with."""
+    return np.size(value_of(value)) < y.aval.size
 
 
 def _used(equation, values, tape):
@@ -120,16 +135,12 @@ def _added(equation, values, tape):
     if use.bias is not None or not _is_bias(host.form, other.value.shape, host.value):
         return None
 
-    def view(entries):
-        spread = np.broadcast_to(other.view(entries), host.value.shape)
-        return host.form.collect(spread)[:, 0]
-
     h = tape.factors[host.use]
     scale = 1.0 if other.scale is None else other.scale
     one = jnp.full((*h.shape[:2], 1), scale, h.dtype)
     h = jnp.concatenate([h, one], axis=2)
     tape.factors[host.use] = h
-    tape.uses[host.use] = use._replace(bias=Bias(other.leaf, view), factor=shapes_of(h))
+    tape.uses[host.use] = use._replace(bias=other.leaf, factor=shapes_of(h))
     host.bias = other.leaf
     return jaxpr.bind(equation, [value_of(value) for value in values])
 

@@ -501,3 +501,15 @@ def test_float64_on_request_in_32_bit_mode():
     np.testing.assert_allclose(sum(map(np.asarray, layers.values())), expected)
     with pytest.raises(ValueError, match="dtype must be float32, float64 or None"):
         empirical_ntk(apply, params, X1, dtype=jnp.int32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_without_entries_are_left_out(method):
+    params = {"w": normal(3, 2), "none": normal(0, 4)}
+
+    def apply(params, x):
+        return jnp.tanh(x @ params["w"]) + params["none"].sum()
+
+    expected = empirical_ntk(lambda w, x: jnp.tanh(x @ w), params["w"], X1)
+    found = empirical_ntk(apply, params, X1, method=method)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

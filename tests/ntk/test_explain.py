@@ -76,8 +76,26 @@ def test_what_is_only_added_has_not_fallen_back():
     for function in (twice, read_twice):
         bias = services(function)["bias"]
         assert bias.rule == "own gradient"
-        assert bias.reason == "it scales or shifts"
+        assert bias.reason.startswith("it is added")
         assert not bias.fell_back
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda w: w / jnp.linalg.norm(w),
+        lambda w: w * np.tri(5, 6, dtype=np.float32),
+        lambda w: w * w,
+    ],
+    ids=["normalized", "masked", "squared"],
+)
+def test_a_weight_that_is_changed_before_it_is_used_has_fallen_back(changed):
+    def function(w, x):
+        return x @ changed(w)
+
+    (service,) = explain(function, jnp.ones((5, 6)), X).services
+    assert service.rule == "own gradient"
+    assert service.fell_back
 
 
 def test_what_is_added_and_multiplied_has_fallen_back():

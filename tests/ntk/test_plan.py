@@ -122,7 +122,7 @@ def test_why_there_is_no_rule():
         "f": "no rule for mul",
         "g": "it is used in slices that overlap in part",
         "i": "it is added, another one in each step",
-        "j": "no rule for mul",
+        "j": "it scales or shifts",
         "k": "it starts the carry of a scan",
         "l": "no rule for concatenate",
     }
