@@ -214,10 +214,10 @@ def check(result: Result) -> list[Finding]:
             ),
         ]
     adam = result.steps[2]
-    largest = {
-        int(w): f"{np.max(g[0]):.2g} and {np.max(g[1]):.2g}"
+    largest = ", ".join(
+        f"{w} units {np.max(g[0]):.2g} and {np.max(g[1]):.2g}"
         for w, g in zip(result.widths, result.gaps, strict=True)
-    }
+    )
     return [
         *findings,
         at_most(
@@ -236,8 +236,8 @@ def check(result: Result) -> list[Finding]:
             tolerance=0,
             kind="theorem",
             source="both are set to one number",
-            note="without noise and projection, by width, the largest gaps of gradient "
-            f"descent and Adam: {largest}",
+            note="without noise and projection, the largest gaps of gradient descent "
+            f"and Adam: {largest}",
         ),
         at_least(
             "noise of 1e-6 in the gradient unties them: largest gap",

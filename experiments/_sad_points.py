@@ -174,9 +174,9 @@ def _surface(found, batch, grid):
         matrix = jax.jit(jax.hessian(lambda v: loss(unravel(v), batch)))(flat)
         values, vectors = np.linalg.eigh(matrix)
         pair = unravel(jnp.asarray(vectors[:, -1])), unravel(jnp.asarray(vectors[:, 0]))
-        # A step of 1 along an axis is what changes the loss by as much as the loss is.
+        # A step of 1 along an axis changes the loss by about a tenth of what it is.
         spans = [
-            min(3.0, float(np.sqrt(2 * found.loss[chosen] / max(abs(v), 1e-6))))
+            min(1.0, float(np.sqrt(0.2 * found.loss[chosen] / max(abs(v), 1e-6))))
             for v in (values[-1], values[0])
         ]
         pair = tuple(tree.scale(s, d) for s, d in zip(spans, pair, strict=True))
@@ -280,11 +280,19 @@ def plot(result: Result) -> dict[str, Plot]:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     sheet, plane = figure()
-    lines = plane.contour(
-        result.grid, result.grid, result.surface.T, levels=20, linewidths=0.8
+    middle = len(result.grid) // 2
+    above = result.surface.T - result.surface[middle, middle]
+    # As far above the saddle as the surface falls below it: the rest is a wall.
+    reach = max(float(-above.min()), 1e-12)
+    lines = plane.contourf(
+        result.grid, result.grid, above, levels=np.linspace(-reach, reach, 21),
+        cmap="RdBu_r", extend="both",
+    )  # fmt: skip
+    plane.contour(
+        result.grid, result.grid, above, levels=[0.0], colors=[GRAY], linewidths=1
     )
-    sheet.colorbar(lines, ax=plane, label="loss")
-    plane.plot(0, 0, "+", color=GRAY)
+    sheet.colorbar(lines, ax=plane, label="loss less that at the saddle", format="%.1e")
+    plane.plot(0, 0, "k+")
     plane.set(xlabel="along the largest curvature", ylabel="along the most negative")
     return {
         "points": Plot(
@@ -297,8 +305,8 @@ def plot(result: Result) -> dict[str, Plot]:
         "surface": Plot(
             sheet,
             caption="The loss around a saddle of the regression, in the plane of the "
-            "two extreme eigenvectors; a step of 1 changes the quadratic form by the "
-            "loss, or is 3 long.",
+            "two extreme eigenvectors; a step of 1 changes the quadratic form by a "
+            "tenth of the loss, or is 1 long.",
             alt="Contour lines around a saddle, with curvatures "
             f"{result.curvatures[0]:.2g} and {result.curvatures[1]:.2g}.",
         ),

@@ -40,7 +40,7 @@ from experiments import (
 from experiments._figures import Plot
 from experiments._findings import Finding
 
-DEMO = False
+DEMO = True
 
 
 @dataclass(frozen=True)
